@@ -1,0 +1,1 @@
+//! Platforms; being written.

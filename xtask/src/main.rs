@@ -1,0 +1,2 @@
+//! The habits of the house.
+fn main() {}
