@@ -4,6 +4,7 @@
 //! below understands only them.
 
 pub mod digest;
+pub mod glob;
 pub mod oci;
 pub mod platform;
 pub mod reference;
