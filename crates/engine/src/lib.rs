@@ -1,1 +1,73 @@
-//! Placeholder
+//! The façade that every front-end calls: containers, images and facts about the engine.
+//!
+//! The engine is a library, not a daemon: any number of processes may have one open on the same data
+//! root. Truth is on disk and in locks. It returns values and typed errors; it does not print, exit,
+//! or read the user's environment.
+
+pub mod containers;
+mod error;
+pub mod images;
+
+pub use error::{Error, Kind, Result};
+
+use barque_types::docker::{Info, Version};
+use std::path::PathBuf;
+
+/// Where an engine keeps things and how it reaches the outside.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Images, containers, layers (default `/var/lib/barque`).
+    pub data_root: PathBuf,
+    /// Sockets and other state of this boot (default `/run/barque`).
+    pub run_root: PathBuf,
+    /// Folder with Docker's `config.json` (credentials).
+    pub config_dir: Option<PathBuf>,
+    /// Registries (`host[:port]`) that may be spoken to without TLS, beside loopback.
+    pub insecure_registries: Vec<String>,
+    /// Proxies by scheme and the hosts that need none (values of HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+    pub proxies: Proxies,
+}
+
+/// Values of the proxy variables.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// For https.
+    pub https: Option<String>,
+    /// For http.
+    pub http: Option<String>,
+    /// Comma-separated hosts reached directly.
+    pub no_proxy: Option<String>,
+}
+
+/// An engine on one data root and one run root.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) options: Options,
+}
+
+impl Engine {
+    /// Opens (and when new, lays out) the roots, and sweeps what crashed commands left.
+    pub fn open(options: Options) -> Result<Self> {
+        Ok(Self { options })
+    }
+
+    /// The container operations.
+    pub const fn containers(&self) -> containers::Containers<'_> {
+        containers::Containers { engine: self }
+    }
+
+    /// The image operations.
+    pub const fn images(&self) -> images::Images<'_> {
+        images::Images { engine: self }
+    }
+
+    /// Facts about the engine and its host.
+    pub fn info(&self) -> Result<Info> {
+        todo!()
+    }
+
+    /// Versions.
+    pub fn version(&self) -> Version {
+        todo!()
+    }
+}

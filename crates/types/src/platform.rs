@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A normalised platform.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Platform {
     /// GOOS name; `linux`.
     pub os: String,

@@ -1,0 +1,83 @@
+//! The engine's error: what a front-end needs in order to choose an exit code or an HTTP status, and a text.
+
+use thiserror::Error;
+
+/// What kind of failure it is, as far as a caller branches on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The request contradicts itself or asks for what cannot be (HTTP 400, exit 125).
+    Invalid,
+    /// A container that does not exist (HTTP 404, exit 1 or 125).
+    NoSuchContainer,
+    /// An image that does not exist here (HTTP 404): `run` pulls it.
+    NoSuchImage,
+    /// The name is taken, the object is in use, or in the wrong state (HTTP 409).
+    Conflict,
+    /// The container is not running (HTTP 409 or 304).
+    NotRunning,
+    /// The command was not found in the container (exit 127).
+    CommandNotFound,
+    /// The command cannot be executed (exit 126).
+    NotExecutable,
+    /// Anything else (HTTP 500, exit 125).
+    System,
+}
+
+/// A failure: its text names the object, what was tried, why it failed and, where known, what to do.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure without an underlying one.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A failure caused by another; the front-end prints the chain.
+    pub fn caused_by(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// Shorthand for a system failure: «what» failed because of `source`.
+    pub fn system(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::caused_by(Kind::System, message, source)
+    }
+
+    /// Docker's words for a container that does not exist.
+    pub fn no_such_container(name: &str) -> Self {
+        Self::new(Kind::NoSuchContainer, format!("No such container: {name}"))
+    }
+
+    /// Docker's words for an image that does not exist.
+    pub fn no_such_image(name: &str) -> Self {
+        Self::new(Kind::NoSuchImage, format!("No such image: {name}"))
+    }
+
+    /// What kind of failure.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same failure with another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+}
