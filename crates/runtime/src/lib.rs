@@ -1,1 +1,23 @@
-//! Placeholder
+//! The OCI runtime: a specification becomes a running process.
+//!
+//! [`create`] makes a container up to the moment before its program is executed; `start` lets it
+//! go. [`exec`] runs one more process in a running container. There is no helper program and no
+//! re-execution of ourselves: the caller (single-threaded, by contract) is forked by `clone3` into
+//! new namespaces, the child builds its own root file system in `init`, and executes the program.
+//!
+//! Reading order: `create` (the parent's side), `init` (the child's side, one file a step),
+//! `exec`; what they share stands in `plan` (a specification parsed into what is to be done),
+//! `channel` (what the two say to each other) and `path` (no path is ever followed out of the
+//! root).
+
+pub mod caps;
+mod create;
+pub mod defaults;
+mod error;
+mod exec;
+mod options;
+
+pub use create::{Created, Running, create};
+pub use error::{Error, Result};
+pub use exec::exec;
+pub use options::{CgroupJoin, CreateOptions, ExecOptions, Rootfs, Stdio, UserSpec};

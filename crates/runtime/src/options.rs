@@ -1,0 +1,115 @@
+//! The requests: what a caller hands in to make a container or an exec session.
+
+use barque_types::spec::{self, NamespaceKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// Everything that [`create`](crate::create) needs.
+#[derive(Debug)]
+pub struct CreateOptions<'a> {
+    /// The container's id: names its session keyring and appears in messages.
+    pub id: &'a str,
+    /// The configuration. `root.path` is not looked at (see `rootfs`); `root.readonly` is.
+    pub spec: &'a spec::Spec,
+    /// Where the root file system comes from.
+    pub rootfs: Rootfs,
+    /// Who runs the process; `UserSpec::Ids` takes `process.user` as it stands.
+    pub user: UserSpec,
+    /// Where standard input, output and error come from.
+    pub stdio: Stdio<'a>,
+    /// The cgroups to be born in or to enter.
+    pub cgroup: CgroupJoin<'a>,
+    /// Namespaces to enter by descriptor. An entry here overrides the path of the same kind in
+    /// `spec.linux.namespaces`: a descriptor cannot come to mean another container, a
+    /// `/proc/PID/ns/net` can.
+    pub join: Vec<(NamespaceKind, OwnedFd)>,
+}
+
+/// The source of the root file system.
+///
+/// It is mounted as a detached mount and enters only the container's mount namespace: no path of
+/// the host ever shows it, and a killed engine leaves nothing mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// A directory, bind-mounted with what is mounted below it. Its files are expected to belong
+    /// to the ids that the container's user namespace maps (the OCI rule): it is not idmapped.
+    Directory(PathBuf),
+    /// An overlay. In a container with a user namespace every layer is idmapped with the
+    /// container's own map: on disk, files are owned by the ids that the container sees (its root
+    /// writes files of uid 0 into `upper`), so layers are shared between containers of different
+    /// maps and nothing is ever chowned.
+    Overlay {
+        /// The read-only layers, the topmost first; at least one.
+        lower: Vec<PathBuf>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// The kernel's scratch directory: empty, on the same file system as `upper`.
+        work: PathBuf,
+        /// Overlay's `volatile` (5.10): never sync the upper layer, not even at unmount. For a
+        /// container whose changes are thrown away (`--rm`); after a crash such an upper layer
+        /// cannot be mounted again until `work/incompat/volatile` is removed.
+        volatile: bool,
+    },
+}
+
+/// Who runs the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UserSpec {
+    /// `process.user` of the specification, numerically. `HOME` is still looked up by uid when
+    /// the environment has none.
+    #[default]
+    Ids,
+    /// Docker's `-u`: `name|uid[:group|gid]`, looked up in the container's own `/etc/passwd` and
+    /// `/etc/group`. Supplementary groups are those that name the user, then
+    /// `process.user.additionalGids`; the umask is that of `process.user`.
+    Named(String),
+}
+
+/// Where standard input, output and error come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Stdio<'a> {
+    /// Three descriptors, duplicated onto 0, 1 and 2.
+    Fds {
+        /// Standard input.
+        stdin: BorrowedFd<'a>,
+        /// Standard output.
+        stdout: BorrowedFd<'a>,
+        /// Standard error.
+        stderr: BorrowedFd<'a>,
+    },
+    /// A new pseudo-terminal of the container's own devpts; the master comes back in
+    /// [`Created::console`](crate::Created::console). Its size is `process.consoleSize`.
+    Terminal,
+}
+
+/// The cgroups of the container, as descriptors.
+#[derive(Debug, Clone, Default)]
+pub struct CgroupJoin<'a> {
+    /// `tasks` files of v1 hierarchies, open for writing: the new process writes `0` into each
+    /// itself, which (unlike a pid in `cgroup.procs`) takes no system-wide lock.
+    pub v1_tasks: Vec<BorrowedFd<'a>>,
+    /// A directory of the v2 tree: the process is born in it (`CLONE_INTO_CGROUP`, 5.7).
+    pub v2: Option<BorrowedFd<'a>>,
+}
+
+/// Everything that [`exec`](crate::exec) needs.
+#[derive(Debug)]
+pub struct ExecOptions<'a> {
+    /// The container's id (its session keyring is joined).
+    pub id: &'a str,
+    /// The container's first process, as a pid of the caller's pid namespace.
+    pub pid: i32,
+    /// A pidfd of the same process: what is joined is what this refers to; `pid` is only used
+    /// while the pidfd proves that it is still alive.
+    pub pidfd: BorrowedFd<'a>,
+    /// What to run.
+    pub process: &'a spec::Process,
+    /// Who runs it.
+    pub user: UserSpec,
+    /// The container's system call filter, if it has one.
+    pub seccomp: Option<&'a spec::Seccomp>,
+    /// The container's cgroups.
+    pub cgroup: CgroupJoin<'a>,
+    /// Where standard input, output and error come from.
+    pub stdio: Stdio<'a>,
+}
