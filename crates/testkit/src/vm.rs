@@ -1,0 +1,1 @@
+//! Machines with a pure cgroup v2 kernel: see the cgroup tests.
