@@ -1,0 +1,544 @@
+//! From one typed [`Resources`] to file writes: first a plan, which is data and pure, then its
+//! execution.
+//!
+//! [`v1`] and [`v2`] say what is written for one controller; which of the two speaks is decided
+//! per controller, because on a hybrid machine memory may be on v1 and huge pages on v2.
+
+mod bpf;
+mod devices;
+mod v1;
+mod v2;
+pub(crate) mod warning;
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use barque_sys::bpf as door;
+use barque_types::spec::{DeviceRule, MemoryLimits, Resources};
+use rustix::io::Errno;
+
+use crate::dir::{Dir, put};
+use crate::error::{Error, Result};
+
+/// What to do when the kernel does not have the file (or the controller is not mounted).
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Missing {
+    /// Go on without this limit and say so, in Docker's words.
+    Warn(&'static str),
+    /// Nobody needs to know: the kernel is as if it had been written.
+    Ignore,
+    /// Fail: what was asked for must not be dropped silently. The text names the limit.
+    Fail(String),
+}
+
+/// One limit: the first of the candidate files that exists gets each of its lines by one write(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write {
+    candidates: Vec<(String, Vec<String>)>,
+    missing: Missing,
+}
+
+impl Write {
+    fn one(file: &str, value: impl ToString, missing: Missing) -> Self {
+        Self::lines(file, vec![value.to_string()], missing)
+    }
+
+    fn lines(file: &str, lines: Vec<String>, missing: Missing) -> Self {
+        Self {
+            candidates: vec![(file.to_owned(), lines)],
+            missing,
+        }
+    }
+
+    /// A limit that no kernel of this cgroup version has.
+    fn nowhere(missing: Missing) -> Self {
+        Self {
+            candidates: Vec::new(),
+            missing,
+        }
+    }
+
+    fn or(mut self, file: &str, value: impl ToString) -> Self {
+        self.candidates
+            .push((file.to_owned(), vec![value.to_string()]));
+        self
+    }
+}
+
+/// Where one controller's limits are written.
+pub(crate) enum Place<'a> {
+    /// A group of a v1 hierarchy.
+    V1(&'a Dir),
+    /// A group of the v2 hierarchy that has the controller.
+    V2(&'a Dir),
+    /// The controller exists on v2, but could not be enabled for this group: why.
+    Refused(String),
+    /// The controller is nowhere on this machine.
+    Nowhere,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn dir(&self) -> Option<&'a Dir> {
+        match self {
+            Self::V1(dir) | Self::V2(dir) => Some(dir),
+            Self::Refused(_) | Self::Nowhere => None,
+        }
+    }
+
+    fn is_v2(&self) -> bool {
+        matches!(self, Self::V2(_) | Self::Refused(_))
+    }
+}
+
+/// What [`apply`] needs to know of a group: where each controller's files are.
+pub(crate) trait Places {
+    /// Where `controller` (v1 name; `devices` included) is to be had.
+    fn place(&self, controller: &str) -> Place<'_>;
+    /// The group in the v2 hierarchy.
+    fn unified(&self) -> Option<&Dir>;
+}
+
+/// Applies every limit that is set in `resources`; `fresh` says that the group was just made and
+/// has the kernel's defaults. Returns what had to be left out, in Docker's words.
+pub(crate) fn apply(
+    places: &dyn Places,
+    resources: &Resources,
+    fresh: bool,
+) -> Result<Vec<String>> {
+    let mut run = Run {
+        places,
+        warnings: Vec::new(),
+    };
+    if let Some(memory) = &resources.memory {
+        let place = places.place("memory");
+        check_usage(&place, memory)?;
+        let writes = if place.is_v2() {
+            v2::memory(memory, current_memory_limit(&place, memory, fresh)?)?
+        } else {
+            v1::memory(memory, fresh)?
+        };
+        run.step("memory", writes)?;
+    }
+    if let Some(cpu) = &resources.cpu {
+        let place = places.place("cpu");
+        let writes = if place.is_v2() {
+            let quota_kept = cpu.quota.unwrap_or(0) == 0 && cpu.period.unwrap_or(0) != 0 && !fresh;
+            let current = if quota_kept {
+                current_quota(&place)?
+            } else {
+                None
+            };
+            v2::cpu(cpu, current.as_deref())
+        } else {
+            v1::cpu(cpu)
+        };
+        run.step("cpu", writes)?;
+        // The same two files, with the same meaning, in both versions.
+        run.step("cpuset", cpuset(cpu.cpus.as_deref(), cpu.mems.as_deref()))?;
+    }
+    if let Some(pids) = &resources.pids {
+        run.step("pids", pids_max(pids.limit))?;
+    }
+    if let Some(io) = &resources.block_io {
+        let v2 = places.place("blkio").is_v2();
+        run.step("blkio", if v2 { v2::io(io) } else { v1::blkio(io) })?;
+    }
+    if !resources.hugepage_limits.is_empty() {
+        let v2 = places.place("hugetlb").is_v2();
+        let writes = if v2 { v2::hugetlb } else { v1::hugetlb };
+        run.step("hugetlb", writes(&resources.hugepage_limits)?)?;
+    }
+    if let Some(network) = &resources.network {
+        // v2 has no such controllers: there a BPF program or the packet filter marks traffic.
+        run.step("net_cls", v1::net_cls(network))?;
+        run.step("net_prio", v1::net_prio(network))?;
+    }
+    if !resources.rdma.is_empty() {
+        run.step("rdma", rdma(resources))?;
+    }
+    if !resources.devices.is_empty() {
+        run.devices(&resources.devices)?;
+    }
+    run.unified(resources)?;
+    Ok(run.warnings)
+}
+
+/// `pids.max` is the same in both versions. 0 is "no limit", as Docker's `--pids-limit 0` says; a
+/// group that may hold no process at all could never be started.
+fn pids_max(limit: i64) -> Vec<Write> {
+    let value = if limit > 0 {
+        limit.to_string()
+    } else {
+        "max".to_owned()
+    };
+    vec![Write::one("pids.max", value, Missing::Warn(warning::PIDS))]
+}
+
+fn cpuset(cpus: Option<&str>, mems: Option<&str>) -> Vec<Write> {
+    [("cpuset.cpus", cpus), ("cpuset.mems", mems)]
+        .into_iter()
+        .filter_map(|(file, value)| {
+            let value = value.filter(|value| !value.is_empty())?;
+            Some(Write::one(file, value, Missing::Warn(warning::CPUSET)))
+        })
+        .collect()
+}
+
+/// `rdma.max` is the same in both versions.
+fn rdma(resources: &Resources) -> Vec<Write> {
+    let lines = resources
+        .rdma
+        .iter()
+        .map(|(device, limit)| {
+            let mut line = device.clone();
+            for (key, value) in [
+                ("hca_handle", limit.hca_handles),
+                ("hca_object", limit.hca_objects),
+            ] {
+                if let Some(value) = value {
+                    line.push_str(&format!(" {key}={value}"));
+                }
+            }
+            line
+        })
+        .collect();
+    vec![Write::lines(
+        "rdma.max",
+        lines,
+        Missing::Fail("the rdma limits".to_owned()),
+    )]
+}
+
+/// `memory.checkBeforeUpdate`: on v2 a limit below the use would kill at once.
+fn check_usage(place: &Place<'_>, memory: &MemoryLimits) -> Result<()> {
+    let (Some(true), Some(limit), Some(dir)) =
+        (memory.check_before_update, memory.limit, place.dir())
+    else {
+        return Ok(());
+    };
+    let file = if place.is_v2() {
+        "memory.current"
+    } else {
+        "memory.usage_in_bytes"
+    };
+    let usage = dir.number(file).unwrap_or_default().unwrap_or(0);
+    if limit > 0 && usage > limit.unsigned_abs() {
+        return Err(Error::unsupported(format!(
+            "memory limit {limit} is below the {usage} bytes that {} uses now",
+            dir.path().display()
+        )));
+    }
+    Ok(())
+}
+
+/// v2's swap limit is without memory: an update of memory-plus-swap alone needs the limit in force.
+fn current_memory_limit(
+    place: &Place<'_>,
+    memory: &MemoryLimits,
+    fresh: bool,
+) -> Result<Option<i64>> {
+    let wanted = memory.swap.unwrap_or(0) > 0 && memory.limit.unwrap_or(0) == 0;
+    match place {
+        Place::V2(dir) if wanted && !fresh => dir
+            .number("memory.max")
+            .map(|limit| limit.and_then(|limit| i64::try_from(limit).ok()))
+            .map_err(|source| Error::io("read", dir.path().join("memory.max"), source)),
+        _ => Ok(None),
+    }
+}
+
+/// The quota part of v2's `cpu.max`, which a new period must be written together with.
+fn current_quota(place: &Place<'_>) -> Result<Option<String>> {
+    match place {
+        Place::V2(dir) => {
+            let text = dir.text("cpu.max")?;
+            Ok(text.split_ascii_whitespace().next().map(str::to_owned))
+        }
+        _ => Ok(None),
+    }
+}
+
+struct Run<'a> {
+    places: &'a dyn Places,
+    warnings: Vec<String>,
+}
+
+/// How one write went.
+enum Outcome {
+    Done,
+    /// No candidate file exists.
+    Missing,
+    /// Refused in a way that may depend on another limit of the same step.
+    Later(Error),
+}
+
+impl Run<'_> {
+    fn warn(&mut self, text: &str) {
+        if !self.warnings.iter().any(|known| known == text) {
+            self.warnings.push(text.to_owned());
+        }
+    }
+
+    /// Performs the writes of one controller. Limits that constrain each other (memory and memory
+    /// plus swap, quota and period) are accepted in one order when raised and in the other when
+    /// lowered; instead of reading what is in force, a refused write is tried again after the
+    /// others, as long as each round gets further.
+    fn step(&mut self, controller: &str, writes: Vec<Write>) -> Result<()> {
+        let place = self.places.place(controller);
+        let mut pending = writes;
+        while !pending.is_empty() {
+            let before = pending.len();
+            let mut later = Vec::new();
+            let mut first_error = None;
+            for write in pending {
+                match perform(place.dir(), &write)? {
+                    Outcome::Done => {}
+                    Outcome::Missing => self.missing(&place, controller, &write.missing)?,
+                    Outcome::Later(error) => {
+                        first_error.get_or_insert(error);
+                        later.push(write);
+                    }
+                }
+            }
+            match first_error {
+                Some(error) if later.len() == before => return Err(error),
+                _ => pending = later,
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, place: &Place<'_>, controller: &str, missing: &Missing) -> Result<()> {
+        match (place, missing) {
+            (_, Missing::Ignore) => {}
+            // Not the kernel lacks it: this parent does, and that can be put right.
+            (Place::Refused(why), _) => return Err(Error::unsupported(why.clone())),
+            (_, Missing::Warn(text)) => self.warn(text),
+            (Place::Nowhere, Missing::Fail(limit)) => {
+                return Err(Error::unsupported(format!(
+                    "{limit}: the cgroup controller {controller} is not mounted or not in this kernel"
+                )));
+            }
+            (_, Missing::Fail(limit)) => {
+                return Err(Error::unsupported(format!(
+                    "{limit}: not supported by this kernel's cgroup controller {controller}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn devices(&mut self, rules: &[DeviceRule]) -> Result<()> {
+        let rules = devices::normalise(rules)?;
+        match self.places.place("devices") {
+            Place::V1(_) => self.step("devices", devices::v1_writes(&rules)?),
+            Place::V2(dir) => attach(dir, &rules),
+            Place::Refused(why) => Err(Error::unsupported(why)),
+            Place::Nowhere => {
+                self.warn(warning::DEVICES);
+                Ok(())
+            }
+        }
+    }
+
+    /// `resources.unified`: files of v2, written as they are given.
+    fn unified(&mut self, resources: &Resources) -> Result<()> {
+        for (file, value) in &resources.unified {
+            let Some(dir) = self.places.unified() else {
+                return Err(Error::unsupported(format!(
+                    "unified limit {file}: this machine has no cgroup v2 hierarchy"
+                )));
+            };
+            let known_form = file.contains('.') && !file.contains('/') && !file.starts_with('.');
+            // `cgroup.procs` and its like are not limits; they are ours to write.
+            if !known_form || file.starts_with("cgroup.") && !file.starts_with("cgroup.max.") {
+                return Err(Error::unsupported(format!(
+                    "unified limit {file:?} is not the name of a limit of cgroup v2"
+                )));
+            }
+            for line in value.lines().filter(|line| !line.trim().is_empty()) {
+                match dir.set(file, line) {
+                    Err(Error::Rejected {
+                        source: Errno::NOENT,
+                        ..
+                    }) => {
+                        let controller = file.split('.').next().unwrap_or(file);
+                        let why = match self.places.place(controller) {
+                            Place::Refused(why) => why,
+                            _ => format!(
+                                "{} has no such file: the controller {controller} is not on v2 here, or this kernel lacks the limit",
+                                dir.path().display()
+                            ),
+                        };
+                        return Err(Error::unsupported(format!("unified limit {file}: {why}")));
+                    }
+                    result => result?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compiles the rules and makes the program the group's only one.
+fn attach(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
+    let program = bpf::compile(rules);
+    let fd = door::load_cgroup_device(&program, "barque_devices").map_err(|error| {
+        Error::unsupported(format!(
+            "device rules of {}: the kernel did not load the BPF program: {error}",
+            dir.path().display()
+        ))
+    })?;
+    door::set_cgroup_device(dir.as_fd(), fd.as_fd())
+        .map_err(|source| Error::io("attach the device program to", dir.path(), source))
+}
+
+fn perform(dir: Option<&Dir>, write: &Write) -> Result<Outcome> {
+    let Some(dir) = dir else {
+        return Ok(Outcome::Missing);
+    };
+    for (file, lines) in &write.candidates {
+        let fd = match dir.writer(file) {
+            Ok(fd) => fd,
+            // EACCES: the file exists, but this kernel made it read-only.
+            Err(Errno::NOENT) => continue,
+            Err(source) => return Err(Error::io("open", dir.path().join(file), source)),
+        };
+        for line in lines {
+            match put(fd.as_fd(), line) {
+                Ok(()) => {}
+                Err(errno) if not_supported(errno) => return Ok(Outcome::Missing),
+                Err(errno @ (Errno::INVAL | Errno::BUSY | Errno::NOSPC)) => {
+                    return Ok(Outcome::Later(rejected(dir.path().join(file), line, errno)));
+                }
+                Err(errno) => return Err(rejected(dir.path().join(file), line, errno)),
+            }
+        }
+        return Ok(Outcome::Done);
+    }
+    Ok(Outcome::Missing)
+}
+
+/// EOPNOTSUPP, or the kernel's internal ENOTSUPP (524) that some cgroup files let out.
+fn not_supported(errno: Errno) -> bool {
+    errno == Errno::OPNOTSUPP || errno.raw_os_error() == 524
+}
+
+fn rejected(file: PathBuf, value: &str, source: Errno) -> Error {
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("");
+    let hint = match (name, source) {
+        ("memory.limit_in_bytes", Errno::BUSY) => {
+            "; the group uses more than that and it cannot be reclaimed"
+        }
+        ("memory.limit_in_bytes", Errno::INVAL) => {
+            "; the memory limit cannot be above memory plus swap: raise that too"
+        }
+        ("memory.memsw.limit_in_bytes", Errno::INVAL) => {
+            "; memory plus swap cannot be below the memory limit"
+        }
+        ("cpu.rt_runtime_us", Errno::INVAL) => {
+            "; the parent group must have real-time runtime to give (its cpu.rt_runtime_us)"
+        }
+        ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", Errno::INVAL) => {
+            "; the period is 1000 to 1000000 us, the quota at least 1000 us and, on v1, not above the parent's"
+        }
+        ("cpu.cfs_burst_us" | "cpu.max.burst", Errno::INVAL) => {
+            "; the burst cannot be above the quota"
+        }
+        ("cpu.shares" | "cpu.weight", Errno::INVAL) => "; an idle group has no weight",
+        ("cpuset.cpus" | "cpuset.mems", _) => {
+            "; only processors and memory nodes that exist and that the parent group has can be given"
+        }
+        ("devices.allow", Errno::PERM) => {
+            "; the parent group does not have this access, so it cannot be given"
+        }
+        ("io.max", Errno::NODEV) => {
+            "; there is no such block device (a partition cannot be limited, its disk can)"
+        }
+        (name, Errno::NODEV) if name.starts_with("blkio.") => {
+            "; there is no such block device (a partition cannot be limited, its disk can)"
+        }
+        ("net_prio.ifpriomap", Errno::NODEV) => "; there is no such interface",
+        _ => "",
+    };
+    Error::Rejected {
+        file,
+        value: value.to_owned(),
+        hint: hint.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Empty;
+
+    impl Places for Empty {
+        fn place(&self, _: &str) -> Place<'_> {
+            Place::Nowhere
+        }
+        fn unified(&self) -> Option<&Dir> {
+            None
+        }
+    }
+
+    #[test]
+    fn without_controllers_soft_limits_warn_once() {
+        let resources: Resources = from_json(
+            r#"{"memory":{"limit":1000000,"swap":2000000},"cpu":{"quota":5,"period":6,"cpus":"0","mems":"0"},"pids":{"limit":3}}"#,
+        );
+        let warnings = apply(&Empty, &resources, true).unwrap();
+        assert_eq!(
+            warnings,
+            [
+                warning::MEMORY,
+                warning::SWAP,
+                warning::CFS,
+                warning::CPUSET,
+                warning::PIDS
+            ]
+        );
+    }
+
+    #[test]
+    fn without_controllers_hard_limits_fail() {
+        for json in [
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#,
+            r#"{"cpu":{"realtimeRuntime":1}}"#,
+            r#"{"unified":{"memory.max":"1"}}"#,
+        ] {
+            let result = apply(&Empty, &from_json(json), true);
+            assert!(
+                matches!(result, Err(Error::Unsupported { .. })),
+                "{json}: {result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn pids_zero_is_no_limit() {
+        assert_eq!(pids_max(0)[0].candidates[0].1, ["max"]);
+        assert_eq!(pids_max(-1)[0].candidates[0].1, ["max"]);
+        assert_eq!(pids_max(7)[0].candidates[0].1, ["7"]);
+    }
+
+    #[test]
+    fn rdma_lines() {
+        let resources = from_json(
+            r#"{"rdma":{"mlx5_1":{"hcaHandles":3,"hcaObjects":10},"x":{"hcaObjects":1}}}"#,
+        );
+        assert_eq!(
+            rdma(&resources)[0].candidates[0].1,
+            ["mlx5_1 hca_handle=3 hca_object=10", "x hca_object=1"]
+        );
+    }
+
+    pub(super) fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> T {
+        serde_json::from_str(json).unwrap()
+    }
+}
