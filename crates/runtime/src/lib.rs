@@ -16,6 +16,7 @@ pub mod defaults;
 mod error;
 mod exec;
 mod options;
+pub mod seccomp;
 
 pub use create::{Created, Running, create};
 pub use error::{Error, Result};
