@@ -7,6 +7,7 @@
 //! ├─ image/     0700  manifests, configs, tags
 //! ├─ containers/0710  <id>/ one per container
 //! ├─ names/     0700  container names
+//! ├─ idranges/  0700  user id ranges of containers
 //! ├─ locks/     0700  locks that outlive objects
 //! └─ tmp/       0700  on the same file system, swept
 //! ```
@@ -27,11 +28,12 @@ pub const FORMAT: u32 = 1;
 const MAGIC: &str = "barque-data-root";
 
 /// Directories of the data root with their modes.
-const DATA_DIRS: [(&str, u32); 6] = [
+const DATA_DIRS: [(&str, u32); 7] = [
     ("overlay2", 0o710),
     ("image", 0o700),
     ("containers", 0o710),
     ("names", 0o700),
+    ("idranges", 0o700),
     ("locks", 0o700),
     ("tmp", 0o700),
 ];
@@ -131,6 +133,11 @@ impl DataRoot {
     /// `locks/<name>.lock`: locks of things that have no directory of their own.
     pub fn lock(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(format!("{name}.lock"))
+    }
+
+    /// `idranges/`: which container holds which range of user ids, for [`crate::names::Names`].
+    pub fn id_ranges(&self) -> PathBuf {
+        self.root.join("idranges")
     }
 
     /// `tmp/`: half-made things, on the same file system as what they will become.

@@ -14,14 +14,21 @@
 use crate::error::{Context, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// A lock held; dropping it releases.
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct FileLock {
-    _fd: OwnedFd,
+    fd: OwnedFd,
+}
+
+impl AsFd for FileLock {
+    /// For a forked child that is to keep the lock.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl FileLock {
@@ -56,7 +63,7 @@ impl FileLock {
                 Err(e) => return Err(e).context("lock", path),
             }
             if is_still_at(&fd, path)? {
-                return Ok(Some(Self { _fd: fd }));
+                return Ok(Some(Self { fd }));
             }
         }
     }

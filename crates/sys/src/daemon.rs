@@ -37,23 +37,25 @@ pub fn is_single_threaded() -> Result<bool, Errno> {
     Ok(stat.st_nlink == 3)
 }
 
-/// Forks a daemon that runs `body` and ends with the status it returns. Returns the daemon's pid.
+/// Forks a daemon that runs `body` on `value` and ends with the status it returns. Returns the daemon's
+/// pid and the caller's own copy of `value`.
 ///
 /// In the daemon, before `body`: a new session (no controlling terminal, out of the foreground process
 /// group, so Ctrl-C does not reach it), working directory `/`, umask 022, default signal dispositions
 /// (but deaf to SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM), /dev/null as
-/// stdin, stdout and stderr, and every other fd closed except `keep`. `body` gets the first error of
+/// stdin, stdout and stderr, and every other fd closed except those that `keep` finds in `value`. `body` gets the first error of
 /// these steps.
 ///
-/// `body` may use no fd that is not in `keep`; no value of the caller is ever dropped in the daemon, for
+/// `body` may use no fd that `keep` did not name; no value of the caller is ever dropped in the daemon, for
 /// it leaves with _exit(2). The oom score, the cgroup and the namespaces stay the caller's.
 ///
-/// EBUSY: the calling process has more than one thread. EINVAL: `keep` holds a standard fd.
-pub fn spawn(
-    keep: &[BorrowedFd<'_>],
-    body: impl FnOnce(Result<(), Errno>) -> i32,
-) -> Result<Pid, Errno> {
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+/// EBUSY: the calling process has more than one thread. EINVAL: `keep` names a standard fd.
+pub fn spawn<T>(
+    value: T,
+    keep: impl FnOnce(&T) -> Vec<BorrowedFd<'_>>,
+    body: impl FnOnce(T, Result<(), Errno>) -> i32,
+) -> Result<(Pid, T), Errno> {
+    let mut kept: Vec<RawFd> = keep(&value).iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     kept.dedup();
     if kept.first().is_some_and(|fd| *fd <= 2) {
@@ -71,12 +73,16 @@ pub fn spawn(
                 .unwrap_or(libc::EAGAIN),
         )),
         0 => {
-            let status = catch_unwind(AssertUnwindSafe(|| body(leave(&kept)))).unwrap_or(PANICKED);
+            let status =
+                catch_unwind(AssertUnwindSafe(|| body(value, leave(&kept)))).unwrap_or(PANICKED);
             // SAFETY: _exit does not return and runs no destructors or exit handlers: what the caller's
             // frames own is the caller's.
             unsafe { libc::_exit(status) }
         }
-        pid => Ok(Pid::from_raw(pid).expect("fork returns a positive pid to the parent")),
+        pid => {
+            let pid = Pid::from_raw(pid).expect("fork returns a positive pid to the parent");
+            Ok((pid, value))
+        }
     }
 }
 
@@ -161,13 +167,22 @@ mod tests {
     fn refuses_a_process_with_threads_and_standard_fds() {
         let threads = std::thread::scope(|scope| {
             scope
-                .spawn(|| (is_single_threaded(), spawn(&[], |_| 0), set_title("x")))
+                .spawn(|| {
+                    (
+                        is_single_threaded(),
+                        spawn((), |()| Vec::new(), |(), _| 0).map(|_| ()),
+                        set_title("x"),
+                    )
+                })
                 .join()
                 .unwrap()
         });
         assert_eq!(threads, (Ok(false), Err(Errno::BUSY), Err(Errno::BUSY)));
         let stdin = std::io::stdin();
-        assert_eq!(spawn(&[stdin.as_fd()], |_| 0), Err(Errno::INVAL));
+        assert!(matches!(
+            spawn(stdin, |s| vec![s.as_fd()], |_, _| 0),
+            Err(Errno::INVAL)
+        ));
     }
 
     #[test]
