@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! image/images/<id hex>.json   {"version":1,"id","created","size","config":Descriptor,"manifest":Descriptor?,
-//!                               "layers":[{"diff_id","size","blob":Descriptor?}], "tagged"}
+//!                               "layers":[{"diff_id","size","opaque"?,"blob":Descriptor?}], "tagged"}
 //! image/blobs/<hex>            configurations and manifests, the exact bytes they came as
 //! ```
 //! The record is written after everything it names has reached the disk: an image that has one is whole.
@@ -42,6 +42,9 @@ pub struct ImageLayer {
     pub diff_id: Digest,
     /// Bytes of the files in it.
     pub size: u64,
+    /// Whether it hides all layers beneath it: those are not mounted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque: bool,
     /// The (compressed) blob it came as: media type, digest, size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<Descriptor>,

@@ -1,154 +1,187 @@
-//! placeholder
-#![allow(missing_docs, unused_variables)]
-use crate::*;
-use barque_state::layout::DataRoot;
-use barque_types::digest::Digest;
-use barque_types::oci::{Descriptor, ImageConfig};
-use barque_types::reference::Reference;
-use std::io::Read;
+//! The store itself: finding images by what users type.
 
-/// The images and layers of one data root. Cheap to open and clone; every method may be called from any thread and process.
+use crate::error::{Context, Error, Result};
+use crate::image::{GraphDirs, Image, Names};
+use crate::ingest::Ingest;
+use crate::layout::Paths;
+use crate::names;
+use barque_state::Durability;
+use barque_state::layout::DataRoot;
+use barque_state::lock::FileLock;
+use barque_state::record;
+use barque_types::digest::Digest;
+use barque_types::oci::ImageConfig;
+use barque_types::reference::Reference;
+use barque_types::time::Timestamp;
+use std::path::PathBuf;
+
+/// The images, layers and snapshots of one data root.
+///
+/// It holds nothing in memory: opening and cloning cost no I/O, and every method may be called from any thread of any
+/// process at any time.
 #[derive(Debug, Clone)]
 pub struct Store {
-    root: DataRoot,
+    pub(crate) paths: Paths,
 }
 
 impl Store {
-    /// No I/O.
+    /// No I/O; directories are made when something is put into them.
     pub fn open(root: &DataRoot) -> Self {
-        Self { root: root.clone() }
+        Self {
+            paths: Paths::new(root),
+        }
     }
-    /// All images, newest first.
+
+    /// All images, the newest first.
     pub fn images(&self) -> Result<Vec<(Image, Names)>> {
-        todo!()
+        let mut names = names::all(&self.paths)?;
+        let mut out = Vec::new();
+        for id in self.ids()? {
+            // Removed since it was listed: not an error.
+            if let Some(image) = self.find(&id)? {
+                out.push((image, names.remove(&id).unwrap_or_default()));
+            }
+        }
+        out.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
+        Ok(out)
     }
-    /// By name, `name@digest`, id or unique prefix of an id, in Docker's order.
+
+    /// The image that a user means: a whole id, `name[:tag]`, `name@digest`, or the beginning of an id, tried in
+    /// Docker's order.
     pub fn resolve(&self, text: &str) -> Result<Image> {
-        todo!()
+        self.resolve_named(text).map(|(image, _)| image)
     }
+
+    /// As [`Store::resolve`], with the name if it was one.
+    pub(crate) fn resolve_named(&self, text: &str) -> Result<(Image, Option<Reference>)> {
+        let missing = || Error::NoSuchImage(text.to_owned());
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Ok(id) = format!("sha256:{hex}").parse::<Digest>() {
+            return Ok((self.find(&id)?.ok_or_else(missing)?, None));
+        }
+        let name = Reference::parse(text);
+        if let Ok(name) = &name {
+            let name = name.clone().or_latest();
+            if let Some(id) = names::get(&self.paths, &name)? {
+                return Ok((self.find(&id)?.ok_or_else(missing)?, Some(name)));
+            }
+        }
+        if !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok((self.by_prefix(hex)?.ok_or_else(missing)?, None));
+        }
+        match name {
+            Ok(_) => Err(missing()),
+            Err(source) => Err(Error::InvalidName {
+                text: text.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn by_prefix(&self, prefix: &str) -> Result<Option<Image>> {
+        let mut candidates: Vec<_> = self
+            .ids()?
+            .into_iter()
+            .filter(|id| id.hex().starts_with(prefix))
+            .collect();
+        candidates.sort();
+        match candidates.as_slice() {
+            [] => Ok(None),
+            [one] => self.find(one),
+            _ => Err(Error::Ambiguous {
+                prefix: prefix.to_owned(),
+                candidates,
+            }),
+        }
+    }
+
+    /// The image with this id.
     pub fn image(&self, id: &Digest) -> Result<Image> {
-        todo!()
+        self.find(id)?
+            .ok_or_else(|| Error::NoSuchImage(id.to_string()))
     }
+
+    pub(crate) fn find(&self, id: &Digest) -> Result<Option<Image>> {
+        Ok(record::load(&self.paths.image(id))?)
+    }
+
+    /// The ids of all images.
+    pub(crate) fn ids(&self) -> Result<Vec<Digest>> {
+        let files = names::list(&self.paths.images())?;
+        let hexes = files.iter().filter_map(|f| f.strip_suffix(".json"));
+        Ok(hexes
+            .filter_map(|hex| format!("sha256:{hex}").parse().ok())
+            .collect())
+    }
+
+    /// The image's configuration.
     pub fn config(&self, image: &Image) -> Result<ImageConfig> {
-        todo!()
+        let path = self.paths.blob(&image.config.digest);
+        serde_json::from_slice(&self.blob(&image.config.digest)?).map_err(|e| {
+            let reason = e.to_string();
+            Error::State(barque_state::Error::Corrupt {
+                what: "image configuration",
+                path,
+                reason,
+            })
+        })
     }
-    /// The exact bytes of a config or manifest.
+
+    /// The exact bytes of a configuration or manifest.
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
-        todo!()
+        let path = self.paths.blob(digest);
+        std::fs::read(&path).context("read", &path)
     }
+
+    /// All names of one image.
     pub fn names(&self, id: &Digest) -> Result<Names> {
-        todo!()
+        Ok(names::all(&self.paths)?.remove(id).unwrap_or_default())
     }
-    pub fn graph(&self, image: &Image) -> Result<GraphDirs> {
-        todo!()
+
+    /// The directories of an image for `inspect`; `None` for one without layers.
+    pub fn graph(&self, image: &Image) -> Option<GraphDirs> {
+        let mut dirs = image
+            .layers
+            .iter()
+            .rev()
+            .map(|l| self.paths.layer(&l.diff_id));
+        let top = dirs.next()?;
+        Some(GraphDirs {
+            lower: dirs.map(|dir| dir.join("diff")).collect(),
+            upper: top.join("diff"),
+            work: top.join("work"),
+            merged: top.join("merged"),
+        })
     }
+
+    /// The lower directories for a mount, top first: none beneath a layer that hides all beneath it.
+    pub(crate) fn lower(&self, image: &Image) -> Vec<(Digest, PathBuf)> {
+        let mut out = Vec::with_capacity(image.layers.len());
+        for layer in image.layers.iter().rev() {
+            out.push((layer.diff_id, self.paths.layer_diff(&layer.diff_id)));
+            if layer.opaque {
+                break;
+            }
+        }
+        out
+    }
+
+    /// Gives an image another name; one that had the name loses it. Durable.
     pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
-        todo!()
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
+        let mut image = self.image(id)?;
+        names::set(&self.paths, &name.clone().or_latest(), id)?;
+        image.tagged = Timestamp::now();
+        // The time is a courtesy: not worth two more fsyncs.
+        Ok(record::store(
+            &self.paths.image(id),
+            &image,
+            Durability::None,
+        )?)
     }
-    /// `rmi`
-    pub fn remove(&self, text: &str, force: bool, in_use: &[InUse]) -> Result<Removed> {
-        todo!()
-    }
-    /// Begins to add an image with these layers: nothing of it is collected while the `Ingest` lives.
+
+    /// Begins to bring in an image whose layers have these diff ids, as far as they are known.
     pub fn ingest(&self, diff_ids: &[Digest]) -> Result<Ingest> {
-        todo!()
+        Ingest::begin(self, diff_ids)
     }
-    pub fn import(&self, archive: impl Read, options: &ImportOptions) -> Result<Image> {
-        todo!()
-    }
-    pub fn load(&self, archive: impl Read) -> Result<Vec<Loaded>> {
-        todo!()
-    }
-    /// The image carried in the binary, if `name` is its name; put into the store if needed.
-    pub fn ensure_builtin(&self, name: &str) -> Result<Option<Image>> {
-        todo!()
-    }
-    pub fn prepare_container(&self, id: &str, base: Base<'_>) -> Result<Snapshot> {
-        todo!()
-    }
-    pub fn snapshot(&self, id: &str) -> Result<Snapshot> {
-        todo!()
-    }
-    /// Ids of all containers that have a snapshot.
-    pub fn snapshots(&self) -> Result<Vec<String>> {
-        todo!()
-    }
-    pub fn remove_container(&self, id: &str) -> Result<()> {
-        todo!()
-    }
-    pub fn diff(&self, id: &str) -> Result<Vec<Change>> {
-        todo!()
-    }
-    /// Bytes in the container's own files (`ps --size`).
-    pub fn container_size(&self, id: &str) -> Result<u64> {
-        todo!()
-    }
-    pub fn sweep(&self) -> Result<()> {
-        todo!()
-    }
-}
-
-/// An image on its way into the store. Dropped without commit, what it brought is removed again.
-#[derive(Debug)]
-pub struct Ingest {
-    store: Store,
-}
-
-impl Ingest {
-    /// The layer if it is here; else the right (exclusive among all processes) to unpack it. Waits while another unpacks it.
-    pub fn layer(&self, diff_id: &Digest) -> Result<Slot> {
-        todo!()
-    }
-    /// All layers must be present. Durable when it returns. `blobs`: one per layer, base first, or empty.
-    pub fn commit(self, image: NewImage, blobs: &[Descriptor]) -> Result<Image> {
-        todo!()
-    }
-}
-
-/// See [`Ingest::layer`].
-#[derive(Debug)]
-pub enum Slot {
-    Present(Layer),
-    Missing(LayerWriter),
-}
-
-/// A layer on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    pub diff_id: Digest,
-    pub size: u64,
-}
-
-/// The right to unpack one layer.
-#[derive(Debug)]
-pub struct LayerWriter {
-    store: Store,
-}
-
-impl LayerWriter {
-    /// Unpacks (gzip, zstd or plain, by magic) and verifies: the blob's digest and size if given, and the diff id.
-    pub fn apply(self, blob: impl Read, expected: Option<&Descriptor>) -> Result<Layer> {
-        todo!()
-    }
-}
-
-/// `docker import`'s options.
-#[derive(Debug, Clone, Default)]
-pub struct ImportOptions {
-    /// Commit message.
-    pub message: String,
-    /// Dockerfile instructions (`CMD`, `ENV`, …), as `--change` takes them.
-    pub changes: Vec<String>,
-    /// Names to give the image.
-    pub tags: Vec<Reference>,
-    /// Platform to write into the configuration; the host's if none.
-    pub platform: Option<barque_types::platform::Platform>,
-}
-
-/// An image that came with an archive.
-#[derive(Debug, Clone)]
-pub struct Loaded {
-    pub image: Image,
-    /// Its names, as the archive says; none when it has none (`Loaded image ID: …`).
-    pub names: Vec<Reference>,
 }

@@ -1,0 +1,408 @@
+//! A layer on its way to disk.
+//!
+//! ```text
+//! tmp/image-layer-<hex>.lock   held (flock) by the one process that unpacks this diff id
+//! tmp/image-layer-<hex>/       diff/ filled, link, work/, merged/, layer.json
+//!      └─ rename ─→ overlay2/<hex>/          the commit: a layer is there whole or not at all
+//! layer.json  {"version":1,"diff_id","size","entries","opaque","boot","blob":{"mediaType","digest","size"}?}
+//! ```
+//! The rename makes a layer complete towards processes, not towards a power cut: its data are still in the page cache. So
+//! the record names the boot that wrote it. In that boot the layer is good; in a later one it is only if an image names
+//! it, because an image's record is written after syncfs(2). A layer without either is unpacked again.
+
+use crate::archive::TarReader;
+use crate::error::{Context, Error, Result, io_error};
+use crate::layout::{Paths, short_name, unique};
+use crate::pipeline::{Blob, Stop, connect};
+use crate::tree;
+use crate::unpack::{self, Failure, Limits, Unpacked};
+use barque_state::lock::FileLock;
+use barque_state::process::boot_id;
+use barque_state::record::{self, Record};
+use barque_state::{Durability, layout::make_dir};
+use barque_types::digest::Digest;
+use barque_types::oci::Descriptor;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::ffi::{CString, OsStr};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// A layer on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Digest of its uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Whether it hides everything beneath it.
+    pub opaque: bool,
+    /// The blob it was unpacked from.
+    pub blob: Option<Descriptor>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub diff_id: Digest,
+    pub size: u64,
+    pub entries: u64,
+    pub opaque: bool,
+    pub boot: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Descriptor>,
+}
+
+impl Record for LayerRecord {
+    const WHAT: &'static str = "layer";
+}
+
+impl From<LayerRecord> for Layer {
+    fn from(r: LayerRecord) -> Self {
+        Self {
+            diff_id: r.diff_id,
+            size: r.size,
+            opaque: r.opaque,
+            blob: r.blob,
+        }
+    }
+}
+
+/// The record of a layer, if it is on disk whole.
+pub(crate) fn load(paths: &Paths, diff_id: &Digest) -> Result<Option<LayerRecord>> {
+    let Some(record) = record::load::<LayerRecord>(&paths.layer(diff_id).join("layer.json"))?
+    else {
+        return Ok(None);
+    };
+    Ok(paths.layer_diff(diff_id).is_dir().then_some(record))
+}
+
+/// The exclusive right to unpack one layer.
+#[derive(Debug)]
+pub struct LayerWriter {
+    staging: Staging,
+    diff_id: Digest,
+    limits: Limits,
+}
+
+impl LayerWriter {
+    /// Waits until nobody else unpacks this layer.
+    pub(crate) fn acquire(paths: &Paths, diff_id: &Digest, limits: Limits) -> Result<Self> {
+        let staging = Staging::acquire(paths, &diff_id.hex())?;
+        Ok(Self {
+            staging,
+            diff_id: *diff_id,
+            limits,
+        })
+    }
+
+    /// Which layer it is.
+    pub fn diff_id(&self) -> Digest {
+        self.diff_id
+    }
+
+    /// Other limits than the default.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Unpacks a blob, gzip, zstd or plain by its first bytes, and puts the layer in its place.
+    ///
+    /// The diff id is always verified, the blob's digest and size against `expected` if given. On any error nothing of
+    /// the layer stays. Two threads work on it, the caller's one reads `blob`.
+    pub fn apply(self, blob: impl Read, expected: Option<&Descriptor>) -> Result<Layer> {
+        let name = expected.map_or(self.diff_id, |e| e.digest).to_string();
+        let done = self.staging.unpack(blob, expected, self.limits, &name)?;
+        if done.diff_id != self.diff_id {
+            return Err(Error::DigestMismatch {
+                what: format!("layer {name} (uncompressed)"),
+                expected: self.diff_id,
+                actual: done.diff_id,
+            });
+        }
+        self.staging.commit(&done)
+    }
+}
+
+/// What unpacking found out.
+pub(crate) struct Applied {
+    pub diff_id: Digest,
+    pub blob: Descriptor,
+    pub unpacked: Unpacked,
+}
+
+/// A locked directory in tmp/ that becomes a layer, or vanishes.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    paths: Paths,
+    dir: PathBuf,
+    lock_path: PathBuf,
+    _lock: FileLock,
+}
+
+impl Staging {
+    pub fn acquire(paths: &Paths, name: &str) -> Result<Self> {
+        let lock_path = paths.staging_lock(name);
+        let lock = FileLock::exclusive(&lock_path)?;
+        Ok(Self::locked(paths, name, lock))
+    }
+
+    /// For a layer whose diff id is not known before it is unpacked.
+    pub fn anonymous(paths: &Paths) -> Result<Self> {
+        Self::acquire(paths, &format!("new-{}", unique()))
+    }
+
+    /// Takes over what a holder of `lock` (the lock of `name`) may find or make.
+    pub fn locked(paths: &Paths, name: &str, lock: FileLock) -> Self {
+        let (dir, lock_path) = (paths.staging(name), paths.staging_lock(name));
+        Self {
+            paths: paths.clone(),
+            dir,
+            lock_path,
+            _lock: lock,
+        }
+    }
+
+    /// Unpacks into the directory, which is emptied first: a killed process may have begun.
+    pub fn unpack(
+        &self,
+        blob: impl Read,
+        expected: Option<&Descriptor>,
+        limits: Limits,
+        name: &str,
+    ) -> Result<Applied> {
+        remove_dir(&self.dir)?;
+        make_dir(&self.dir, 0o710)?;
+        for sub in ["diff", "work", "merged"] {
+            make_dir(
+                &self.dir.join(sub),
+                if sub == "work" { 0o700 } else { 0o755 },
+            )?;
+        }
+        let diff = self.dir.join("diff");
+        let root = unpack::prepare_root(&diff).context("prepare", &diff)?;
+        let (feeder, chunks) = connect(limits.bytes);
+        let (read, unpacked) = std::thread::scope(|scope| {
+            let unpacking = std::thread::Builder::new()
+                .name("unpack".into())
+                .spawn_scoped(scope, move || {
+                    let mut tar = TarReader::new(chunks);
+                    let unpacked = unpack::unpack(&mut tar, root, limits)?;
+                    Ok((unpacked, tar.into_inner().digest()))
+                });
+            match unpacking {
+                Ok(unpacking) => {
+                    let read = feeder.run(blob, expected.map(|e| e.size));
+                    let unpacked = unpacking
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    (read, unpacked)
+                }
+                Err(e) => (Err(Stop::Abandoned), Err(Failure::Source(e))),
+            }
+        });
+        let blob = self.verdict(read, &unpacked, expected, name)?;
+        let (unpacked, diff_id) = unpacked.map_err(|failure| self.explain(failure, name))?;
+        let media_type = expected.map(|e| e.media_type.clone()).unwrap_or_default();
+        let blob = Descriptor {
+            media_type,
+            digest: blob.digest,
+            size: blob.size,
+            platform: None,
+            annotations: Default::default(),
+        };
+        Ok(Applied {
+            diff_id,
+            blob,
+            unpacked,
+        })
+    }
+
+    /// Which side's failure is the cause, and whether the blob is the one that was announced.
+    fn verdict<T>(
+        &self,
+        read: Result<Blob, Stop>,
+        unpacked: &Result<T, Failure>,
+        expected: Option<&Descriptor>,
+        name: &str,
+    ) -> Result<Blob> {
+        let bad = |reason| Error::BadLayer {
+            layer: name.to_owned(),
+            reason,
+        };
+        let blob = match read {
+            Ok(blob) => blob,
+            Err(Stop::Source(e)) => return Err(bad(format!("cannot read it: {e}"))),
+            Err(Stop::TooLong { announced }) => {
+                return Err(bad(format!(
+                    "it is longer than the {announced} bytes that were announced"
+                )));
+            }
+            // The other side failed first and says why.
+            Err(Stop::Abandoned) => match unpacked {
+                Ok(_) => return Err(bad("its end was never reached".into())),
+                Err(_) => {
+                    return Ok(Blob {
+                        digest: Digest::from_sha256([0; 32]),
+                        size: 0,
+                    });
+                }
+            },
+        };
+        match expected {
+            // A wrong digest explains whatever the unpacking side stumbled over.
+            Some(expected) if blob.digest != expected.digest => {
+                if blob.size < expected.size {
+                    let reason = format!(
+                        "it is truncated: {} of {} bytes came (digest {})",
+                        blob.size, expected.size, blob.digest
+                    );
+                    return Err(bad(reason));
+                }
+                Err(Error::DigestMismatch {
+                    what: format!("layer {name}"),
+                    expected: expected.digest,
+                    actual: blob.digest,
+                })
+            }
+            _ => Ok(blob),
+        }
+    }
+
+    fn explain(&self, failure: Failure, name: &str) -> Error {
+        match failure {
+            Failure::Archive(reason) => Error::BadLayer {
+                layer: name.to_owned(),
+                reason,
+            },
+            Failure::Source(e) => Error::BadLayer {
+                layer: name.to_owned(),
+                reason: e.to_string(),
+            },
+            Failure::System { op, path, errno } => {
+                let path = self.dir.join("diff").join(OsStr::from_bytes(&path));
+                match errno {
+                    // What the archive wants and the file system cannot have.
+                    Errno::NAMETOOLONG | Errno::INVAL | Errno::FBIG | Errno::MLINK => {
+                        Error::BadLayer {
+                            layer: name.to_owned(),
+                            reason: format!("cannot {op} {}: {errno}", path.display()),
+                        }
+                    }
+                    _ => io_error(op, &path, errno.into()),
+                }
+            }
+        }
+    }
+
+    /// Puts the unpacked layer in its place. The caller holds the layer's lock and found none that is good there.
+    pub fn commit(self, applied: &Applied) -> Result<Layer> {
+        let hex = applied.diff_id.hex();
+        let record = LayerRecord {
+            diff_id: applied.diff_id,
+            size: applied.unpacked.size,
+            entries: applied.unpacked.entries,
+            opaque: applied.unpacked.opaque_root,
+            boot: boot_id()?.to_owned(),
+            blob: Some(applied.blob.clone()),
+        };
+        write_link(&self.paths, &self.dir, &hex)?;
+        record::store(&self.dir.join("layer.json"), &record, Durability::None)?;
+        let target = self.paths.layer(&applied.diff_id);
+        match rustix::fs::renameat_with(
+            CWD,
+            &self.dir,
+            CWD,
+            &target,
+            rustix::fs::RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                // A layer of an earlier boot that never became durable, or one that somebody damaged.
+                discard(&self.paths, &target, &hex)?;
+                rustix::fs::rename(&self.dir, &target)
+                    .context("put the layer in place as", &target)?;
+            }
+            Err(e) => return Err(io_error("put the layer in place as", &target, e.into())),
+        }
+        Ok(record.into())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After a commit nothing is there. The lock file goes last, while the lock is still held (see FileLock).
+        if let Err(e) = remove_dir(&self.dir) {
+            tracing::warn!(error = %e, "a half-unpacked layer stays for the next sweep");
+            return;
+        }
+        let _ = std::fs::remove_file(&self.lock_path);
+    }
+}
+
+/// Writes `link` into a layer's or snapshot's directory, and the symbolic link it names.
+pub(crate) fn write_link(paths: &Paths, dir: &Path, id: &str) -> Result<()> {
+    let short = short_name(id);
+    write_file(&dir.join("link"), short.as_bytes())?;
+    let links = paths.short_names();
+    let target = format!("../{id}/diff");
+    match rustix::fs::symlink(&target, links.join(&short)) {
+        Err(Errno::NOENT) => {
+            make_dir(&links, 0o710)?;
+            match rustix::fs::symlink(&target, links.join(&short)) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(e) => Err(io_error("create", &links.join(&short), e.into())),
+            }
+        }
+        // The same id has the same name and target.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(io_error("create", &links.join(&short), e.into())),
+    }
+}
+
+/// A small file in a directory that is not visible yet, so neither atomic nor synced.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).context("create", path)?;
+    std::io::Write::write_all(&mut std::fs::File::from(fd), bytes).context("write", path)
+}
+
+/// Takes a layer or snapshot out of overlay2/ in one step, then deletes it.
+pub(crate) fn discard(paths: &Paths, dir: &Path, id: &str) -> Result<bool> {
+    match detach(paths, dir, id)? {
+        Some(removed) => remove_dir(&removed).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The first half of [`discard`]: cheap, so fit to be done under a lock. `None` when it is not there.
+pub(crate) fn detach(paths: &Paths, dir: &Path, id: &str) -> Result<Option<PathBuf>> {
+    let removed = paths.removed(id);
+    let link = paths.short_names().join(short_name(id));
+    let moved = match rustix::fs::rename(dir, &removed) {
+        Ok(()) => Some(removed),
+        Err(Errno::NOENT) => None,
+        Err(e) => return Err(io_error("remove", dir, e.into())),
+    };
+    match rustix::fs::unlink(&link) {
+        Ok(()) | Err(Errno::NOENT) => Ok(moved),
+        Err(e) => Err(io_error("remove", &link, e.into())),
+    }
+}
+
+/// Removes a directory and all in it, if it is there.
+pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Err(io_error("remove", dir, Errno::INVAL.into()));
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty()).context("open", parent)?;
+    let name = CString::new(name.to_owned().into_vec())
+        .map_err(std::io::Error::from)
+        .context("remove", dir)?;
+    tree::remove(&parent, &name).context("remove", dir)
+}

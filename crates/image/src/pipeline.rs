@@ -1,0 +1,343 @@
+//! From a compressed blob to tar bytes: read, hash and inflate on one thread, hash and unpack on another.
+//!
+//! ```text
+//! caller's thread:  reader → sha256 (blob) → gzip | zstd | nothing ─┐ 256 KiB buffers, a few in flight, recycled
+//! unpacking thread:             tar → files ← sha256 (diff id) ←────┘
+//! ```
+//! Inflating costs as much as hashing and writing together, so two threads share the work evenly; the bound on the
+//! channel makes a slow disk hold back the download instead of filling memory.
+
+use barque_types::digest::Digest;
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest as _, Sha256};
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+const BUFFER: usize = 256 << 10;
+const IN_FLIGHT: usize = 6;
+const INPUT_BUFFER: usize = 64 << 10;
+
+/// How a blob is compressed, told by its first bytes: media types are wrong too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// By the magic numbers of RFC 1952 and RFC 8878 (frame, or the skippable frames that zstd:chunked begins with).
+    pub fn of(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// A reader that knows how much it gave and what that hashes to.
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+    pub count: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
+    }
+
+    pub fn digest(self) -> Digest {
+        Digest::from_sha256(self.hash.finalize().into())
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.hash.update(&buf[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+/// The digest of bytes in memory.
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::from_sha256(Sha256::digest(bytes).into())
+}
+
+/// The first bytes of `input`, as many as tell the compression, however small the reads are.
+fn peek(input: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(4);
+    input.take(4).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Undoes the compression of `input`.
+pub(crate) fn decompress<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let head = peek(&mut input)?;
+    let compression = Compression::of(&head);
+    let input = io::Cursor::new(head).chain(input);
+    Ok(match compression {
+        Compression::None => Box::new(input),
+        Compression::Gzip => {
+            let input = BufReader::with_capacity(INPUT_BUFFER, input);
+            Box::new(MultiGzDecoder::new(input))
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(input)?;
+            // The format's own limit for what a decoder must expect is 8 MiB; `zstd --long` and --ultra go to 2 GiB,
+            // which would be memory for the asking. 128 MiB is what the zstd program accepts.
+            decoder.window_log_max(27)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// What the reading side learned about the blob.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blob {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// Why the reading side stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The unpacking side has gone; it knows why.
+    Abandoned,
+    /// The source failed, or the compressed data are damaged.
+    Source(io::Error),
+    /// More bytes than the descriptor announces.
+    TooLong { announced: u64 },
+}
+
+/// The two ends between the threads.
+pub(crate) fn connect(max: u64) -> (Feeder, Chunks) {
+    let (full, chunks) = sync_channel(IN_FLIGHT);
+    let (empty, recycled) = channel();
+    let chunks = Chunks {
+        chunks,
+        empty,
+        current: Vec::new(),
+        at: 0,
+        hash: Sha256::new(),
+        count: 0,
+        max,
+        ended: false,
+    };
+    (Feeder { full, recycled }, chunks)
+}
+
+enum Message {
+    Data(Vec<u8>),
+    /// Nothing more comes, and all came.
+    End,
+}
+
+/// The reading side.
+pub(crate) struct Feeder {
+    full: SyncSender<Message>,
+    recycled: Receiver<Vec<u8>>,
+}
+
+impl Feeder {
+    /// Pumps the whole blob through. On a failure the other side is told by the channel closing without an end.
+    pub fn run(self, blob: impl Read, announced: Option<u64>) -> Result<Blob, Stop> {
+        // One byte more than announced is enough to know that the blob is too long.
+        let limit = announced.map_or(u64::MAX, |n| n.saturating_add(1));
+        let mut source = Hashing::new(blob.take(limit));
+        let pumped = self.pump(&mut source);
+        if announced.is_some_and(|n| source.count > n) {
+            return Err(Stop::TooLong {
+                announced: announced.unwrap_or(0),
+            });
+        }
+        pumped?;
+        // What the decoder left unread belongs to the blob's digest too.
+        io::copy(&mut source, &mut io::sink()).map_err(Stop::Source)?;
+        if announced.is_some_and(|n| source.count > n) {
+            return Err(Stop::TooLong {
+                announced: announced.unwrap_or(0),
+            });
+        }
+        let blob = Blob {
+            size: source.count,
+            digest: source.digest(),
+        };
+        self.full.send(Message::End).map_err(|_| Stop::Abandoned)?;
+        Ok(blob)
+    }
+
+    fn pump(&self, source: &mut impl Read) -> Result<(), Stop> {
+        let mut tar = decompress(source).map_err(Stop::Source)?;
+        loop {
+            let mut buffer = self.recycled.try_recv().unwrap_or_default();
+            buffer.resize(BUFFER, 0);
+            let mut filled = 0;
+            while filled < BUFFER {
+                match tar.read(&mut buffer[filled..]) {
+                    Ok(0) => break,
+                    Ok(n) => filled += n,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(Stop::Source(e)),
+                }
+            }
+            let last = filled < BUFFER;
+            buffer.truncate(filled);
+            if filled > 0 {
+                self.full
+                    .send(Message::Data(buffer))
+                    .map_err(|_| Stop::Abandoned)?;
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The unpacking side: the tar bytes, hashed as they arrive.
+pub(crate) struct Chunks {
+    chunks: Receiver<Message>,
+    empty: Sender<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+    hash: Sha256,
+    count: u64,
+    max: u64,
+    ended: bool,
+}
+
+impl Chunks {
+    /// The digest of all bytes; only meaningful at the end.
+    pub fn digest(self) -> Digest {
+        Digest::from_sha256(self.hash.finalize().into())
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        // The other side may have gone already; then nobody needs the buffer.
+        let _ = self.empty.send(std::mem::take(&mut self.current));
+        self.at = 0;
+        match self.chunks.recv() {
+            Ok(Message::Data(data)) => {
+                self.hash.update(&data);
+                self.count += data.len() as u64;
+                if self.count > self.max {
+                    return Err(io::Error::new(
+                        io::ErrorKind::FileTooLarge,
+                        format!("it unpacks to more than the limit of {} bytes", self.max),
+                    ));
+                }
+                self.current = data;
+            }
+            Ok(Message::End) => self.ended = true,
+            Err(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+        Ok(())
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let chunk = self.fill_buf()?;
+        let n = chunk.len().min(buf.len());
+        buf[..n].copy_from_slice(&chunk[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.current.len() && !self.ended {
+            self.refill()?;
+        }
+        Ok(&self.current[self.at..])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn through(
+        blob: &[u8],
+        announced: Option<u64>,
+        max: u64,
+    ) -> (Result<Blob, Stop>, io::Result<Vec<u8>>, Digest) {
+        let (feeder, mut chunks) = connect(max);
+        std::thread::scope(|s| {
+            let unpack = s.spawn(move || {
+                let mut out = Vec::new();
+                let read = chunks.read_to_end(&mut out).map(|_| out);
+                (read, chunks.digest())
+            });
+            let blob = feeder.run(blob, announced);
+            let (read, digest) = unpack.join().unwrap();
+            (blob, read, digest)
+        })
+    }
+
+    #[test]
+    fn every_compression_comes_through() {
+        let plain: Vec<u8> = (0..2_000_000u32)
+            .flat_map(|n| (n / 7).to_le_bytes())
+            .collect();
+        let two_members = [gzip(&plain[..777_777]), gzip(&plain[777_777..])].concat();
+        let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+        for blob in [plain.clone(), gzip(&plain), two_members, zstd] {
+            let (seen, read, digest) = through(&blob, Some(blob.len() as u64), u64::MAX);
+            let seen = seen.unwrap();
+            assert_eq!(
+                (seen.digest, seen.size),
+                (digest_of(&blob), blob.len() as u64)
+            );
+            assert!(read.unwrap() == plain);
+            assert_eq!(digest, digest_of(&plain));
+        }
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let plain = vec![7u8; 1_000_000];
+        let blob = gzip(&plain);
+        let mut trailing = blob.clone();
+        trailing.extend_from_slice(b"garbage");
+        let mut flipped = blob.clone();
+        let middle = flipped.len() - 6;
+        flipped[middle] ^= 1;
+        for bad in [&blob[..blob.len() - 9], &blob[..3], &trailing, &flipped] {
+            let (seen, read, _) = through(bad, None, u64::MAX);
+            assert!(matches!(seen, Err(Stop::Source(_))), "{seen:?}");
+            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+        let (seen, _, _) = through(&blob, Some(blob.len() as u64 - 1), u64::MAX);
+        assert!(matches!(seen, Err(Stop::TooLong { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit() {
+        let blob = gzip(&vec![0u8; 50_000_000]);
+        assert!(blob.len() < 500_000);
+        let (seen, read, _) = through(&blob, None, 1_000_000);
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(matches!(seen, Err(Stop::Abandoned) | Ok(_)), "{seen:?}");
+    }
+}
