@@ -179,10 +179,10 @@ impl TokenQuery<'_> {
             return Err(Refusal::Denied(words));
         }
         let failed = |detail: String, transient| {
-            Refusal::Failed(Failure {
-                detail: format!("token server {}: {detail}", self.realm),
+            Refusal::Failed(Failure::new(
+                format!("token server {}: {detail}", self.realm),
                 transient,
-            })
+            ))
         };
         if status != 200 {
             return Err(failed(

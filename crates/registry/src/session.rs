@@ -145,7 +145,7 @@ impl Session {
         let wants_tls = match &sent {
             _ if known => false,
             Ok(response) => response.status() == 400,
-            Err(SendError::Failure(failure)) => failure.transient,
+            Err(SendError::Failure(failure)) => failure.not_http,
             Err(SendError::Error(_)) => false,
         };
         if wants_tls && let Ok(response) = self.send(ask, "https", authorization) {
@@ -212,7 +212,9 @@ fn refused(ask: &Ask<'_>, refusal: Refusal) -> Trouble {
 fn unreachable(ask: &Ask<'_>, error: SendError) -> Trouble {
     match error {
         SendError::Error(error) => Trouble::Fatal(error),
-        SendError::Failure(Failure { detail, transient }) => {
+        SendError::Failure(Failure {
+            detail, transient, ..
+        }) => {
             let error = Error::Unreachable {
                 registry: ask.reference.domain().to_owned(),
                 detail,

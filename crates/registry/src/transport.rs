@@ -43,6 +43,19 @@ pub struct Failure {
     pub detail: String,
     /// Whether trying again may help.
     pub transient: bool,
+    /// Whether something answered, but not in HTTP.
+    pub not_http: bool,
+}
+
+impl Failure {
+    /// A failure of a server that speaks HTTP, or of none.
+    pub fn new(detail: impl Into<String>, transient: bool) -> Self {
+        Self {
+            detail: detail.into(),
+            transient,
+            not_http: false,
+        }
+    }
 }
 
 /// Why [`Transport::send`] gave no response.
@@ -62,10 +75,7 @@ impl From<Error> for SendError {
 
 impl SendError {
     fn fatal(detail: String) -> Self {
-        Self::Failure(Failure {
-            detail,
-            transient: false,
-        })
+        Self::Failure(Failure::new(detail, false))
     }
 }
 
@@ -345,7 +355,7 @@ pub fn percent_encode(text: &str) -> String {
 
 /// What an HTTP client's error means to a user, and whether it may pass.
 fn explain(error: &ureq::Error) -> Failure {
-    let failure = |detail: String, transient| Failure { detail, transient };
+    let failure = |detail: String, transient| Failure::new(detail, transient);
     match error {
         ureq::Error::Other(other) => match other.downcast_ref::<LookupError>() {
             Some(lookup) => failure(lookup.to_string(), lookup.transient),
@@ -358,10 +368,13 @@ fn explain(error: &ureq::Error) -> Failure {
         ureq::Error::ConnectProxyFailed(proxy) => {
             failure(format!("the proxy refused: {proxy}"), false)
         }
-        ureq::Error::Protocol(protocol) => failure(
-            format!("the server does not speak HTTP ({protocol}); check the address and port"),
-            true,
-        ),
+        ureq::Error::Protocol(protocol) => Failure {
+            not_http: true,
+            ..failure(
+                format!("the server does not speak HTTP ({protocol}); check the address and port"),
+                false,
+            )
+        },
         other => failure(other.to_string(), true),
     }
 }
@@ -369,7 +382,7 @@ fn explain(error: &ureq::Error) -> Failure {
 fn explain_io(io: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
     let text = io.to_string();
-    let failure = |detail: String, transient| Failure { detail, transient };
+    let failure = |detail: String, transient| Failure::new(detail, transient);
     match io.kind() {
         ErrorKind::ConnectionRefused => failure(
             "connection refused; is the registry running at this address?".to_owned(),
