@@ -1,7 +1,18 @@
 //! The parent's side of making a container.
 
-use crate::{CreateOptions, Result};
-use std::os::fd::OwnedFd;
+use crate::birthplace::Birthplace;
+use crate::channel::{self, FromChild, FromParent, Socket};
+use crate::error::{Context, Error, Result};
+use crate::init::{self, Birth};
+use crate::options::{CreateOptions, Rootfs, Stdio};
+use crate::plan::{Plan, What};
+use crate::sources::{self, Source};
+use crate::{hierarchies, rootfs, userns};
+use barque_sys::mount::{Change, Propagation, set_attributes};
+use barque_sys::process::{CloneArgs, Cloned, Namespaces, clone_process, reap};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A container that is complete but for the execution of its program.
 ///
@@ -16,6 +27,10 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// What was asked for and could not be had, one sentence each.
     pub warnings: Vec<String>,
+    /// Holds a pidfd of its own: whatever becomes of the public one, an unstarted container is
+    /// killed.
+    child: Child,
+    socket: Socket,
 }
 
 /// A running process, child of the caller, who has to reap it.
@@ -31,17 +46,222 @@ pub struct Running {
     pub warnings: Vec<String>,
 }
 
+/// A child that is killed and reaped unless somebody takes it over.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub pid: i32,
+    pidfd: Option<OwnedFd>,
+}
+
+impl From<Cloned> for Child {
+    fn from(cloned: Cloned) -> Self {
+        Self {
+            pid: cloned.pid,
+            pidfd: Some(cloned.pidfd),
+        }
+    }
+}
+
+impl Child {
+    /// Ends the guard: from now on the process lives.
+    pub fn release(mut self) -> Result<OwnedFd> {
+        self.pidfd.take().ok_or(Error::Gone { pid: self.pid })
+    }
+
+    /// One more descriptor of it.
+    fn duplicate(&self) -> Result<OwnedFd> {
+        let pidfd = self.pidfd.as_ref().ok_or(Error::Gone { pid: self.pid })?;
+        rustix::io::fcntl_dupfd_cloexec(pidfd, 3).step(|| "duplicating a pidfd")
+    }
+
+    /// Waits for its end, and says how it came.
+    pub fn end(&mut self) -> String {
+        match self.pidfd.take().map(|fd| reap(fd.as_fd())) {
+            Some(Ok(code @ 0..)) => format!("exit code {code}"),
+            Some(Ok(signal)) => format!("killed by signal {}", -signal),
+            Some(Err(errno)) => crate::error::errno_text(errno.raw_os_error()),
+            None => "already reaped".to_owned(),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            // Already dead is as good.
+            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = reap(pidfd.as_fd());
+        }
+    }
+}
+
 /// Makes a container, up to the moment before its program is executed.
 ///
 /// The caller must be single-threaded and becomes the parent; when it dies, the kernel kills the
-/// container (`PR_SET_PDEATHSIG`).
+/// container (`PR_SET_PDEATHSIG`). A failure leaves nothing behind: no process, no mount.
 pub fn create(options: CreateOptions<'_>) -> Result<Created> {
-    Err(crate::Error::invalid(options.id, "not built yet"))
+    // Everything that can be checked and opened without a container, first.
+    let plan = Plan::new(&options)?;
+    let sources = sources::open(&plan.mounts)?;
+    let hierarchies = if plan.mounts.iter().any(|m| m.what == What::Cgroup) {
+        hierarchies::mounted().step(|| "reading /proc/self/mountinfo")?
+    } else {
+        Vec::new()
+    };
+    let (ours, theirs) = channel::pair()?;
+    let birth = Birth {
+        plan: &plan,
+        socket: &theirs,
+        stdio: options.stdio,
+        cgroup: &options.cgroup,
+        sources: &sources,
+        hierarchies: &hierarchies,
+    };
+    let child = give_birth(&birth, &options)?;
+    // The child has its own copy; while ours is open, its death would not be an end of file.
+    drop(theirs);
+    let supplied = supply(&plan, &options.rootfs, &sources, child.pid, &ours);
+    // The bind mounts are the child's now.
+    drop(sources);
+    await_ready(child, ours, supplied)
+}
+
+/// Clones the child. What it keeps of our descriptors is named here, one by one.
+fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
+    let mut keep: Vec<BorrowedFd<'_>> = vec![birth.socket.as_fd()];
+    keep.extend(birth.sources.iter().flatten().map(|s| s.tree.as_fd()));
+    keep.extend(&birth.cgroup.v1_tasks);
+    if let Stdio::Fds {
+        stdin,
+        stdout,
+        stderr,
+    } = birth.stdio
+    {
+        keep.extend([stdin, stdout, stderr]);
+    }
+    let args = CloneArgs {
+        // The cgroup namespace has to wait until the child is in its cgroups, and the time
+        // namespace was made by the birthplace.
+        namespaces: birth
+            .plan
+            .new
+            .without(Namespaces::CGROUP | Namespaces::TIME),
+        into_cgroup: birth.cgroup.v2,
+        sibling: false,
+    };
+    let place = Birthplace::enter(birth.plan, &options.join)?;
+    let cloned = clone_process(args, &keep, || init::container(birth));
+    let returned = place.leave();
+    let child = Child::from(cloned.map_err(clone_failed)?);
+    returned.map(|()| child)
+}
+
+fn clone_failed(errno: Errno) -> Error {
+    let error = Error::step("making the container's process", errno);
+    match errno {
+        Errno::NOSPC | Errno::USERS => error
+            .with_hint("the limits in /proc/sys/user, or the nesting of namespaces, are reached"),
+        Errno::BUSY => error.with_hint("the cgroup has controllers enabled for its children"),
+        Errno::AGAIN => error.with_hint("a limit on the number of processes is reached"),
+        Errno::NOSYS => error.with_hint("Linux 5.10 or newer is needed"),
+        _ => error,
+    }
+}
+
+/// What only the parent can do for the newborn: its id maps, and mounts with the host's rights.
+fn supply(
+    plan: &Plan,
+    rootfs: &Rootfs,
+    sources: &[Option<Source>],
+    pid: i32,
+    socket: &Socket,
+) -> Result<()> {
+    let user_namespace = match &plan.id_maps {
+        Some(maps) => {
+            userns::write_maps(pid, maps)?;
+            Some(userns::of_process(pid)?)
+        }
+        None => None,
+    };
+    let user_namespace = user_namespace.as_ref().map(AsFd::as_fd);
+    sources::map_to_container(&plan.mounts, sources, user_namespace)?;
+    let root = rootfs::mount(rootfs, user_namespace)?;
+    // Until the container is complete, nothing that it mounts may reach the host through a shared
+    // root directory; events from the host are let in if they are wanted in the end.
+    let propagation = match plan.root_propagation.0 {
+        Propagation::Slave | Propagation::Shared => Propagation::Slave,
+        _ => Propagation::Private,
+    };
+    let change = Change {
+        propagation: Some(propagation),
+        ..Change::default()
+    };
+    set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
+    match socket.send(&FromParent::Supplies, Some(root.as_fd())) {
+        // It has failed already, and says why.
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(e) => Err(Error::step(
+            "sending the root file system to the container",
+            e,
+        )),
+    }
+}
+
+/// Waits until the child is complete.
+fn await_ready(mut child: Child, socket: Socket, supplied: Result<()>) -> Result<Created> {
+    supplied?;
+    let mut console = None;
+    loop {
+        match socket.receive::<FromChild>()? {
+            Some((FromChild::Console, master)) => console = master,
+            Some((FromChild::Ready { warnings }, _)) => {
+                return Ok(Created {
+                    pid: child.pid,
+                    pidfd: child.duplicate()?,
+                    console,
+                    warnings,
+                    child,
+                    socket,
+                });
+            }
+            Some((FromChild::Failed(error), _)) => {
+                child.end();
+                return Err(error);
+            }
+            Some((FromChild::Sibling { .. }, _)) => {}
+            None => {
+                return Err(Error::Died {
+                    doing: "making the container".to_owned(),
+                    how: child.end(),
+                });
+            }
+        }
+    }
 }
 
 impl Created {
     /// Lets the container execute its program; returns when it has.
-    pub fn start(self) -> Result<Running> {
-        Err(crate::Error::invalid("start", "not built yet"))
+    pub fn start(mut self) -> Result<Running> {
+        match self.socket.send(&FromParent::Start, None) {
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(e) => return Err(Error::step("starting the container", e)),
+        }
+        match self.socket.receive::<FromChild>()? {
+            // The control socket was closed by execve, or by the death of the program right after.
+            None => {
+                self.child.release()?;
+                Ok(Running {
+                    pid: self.pid,
+                    pidfd: self.pidfd,
+                    console: self.console,
+                    warnings: self.warnings,
+                })
+            }
+            Some((FromChild::Failed(error), _)) => {
+                self.child.end();
+                Err(error)
+            }
+            Some(_) => Err(Error::invalid("control socket", "an unexpected message")),
+        }
     }
 }

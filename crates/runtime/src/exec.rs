@@ -1,10 +1,203 @@
 //! One more process in a running container.
+//!
+//! A pid namespace is only entered by being born in it, so the work is split over two children:
+//! the first enters the container's namespaces and makes the second, as its own sibling
+//! (`CLONE_PARENT`), so that the caller is the parent and can wait for it. The first is never
+//! visible inside the container; the second is born there and never saw the host's file system.
 
-use crate::{ExecOptions, Result, Running};
+use crate::channel::{self, FromChild, Socket};
+use crate::create::{Child, Running};
+use crate::error::{Context, Error, Result};
+use crate::init::{self, Session};
+use crate::options::{ExecOptions, Stdio};
+use crate::plan::ProcessPlan;
+use barque_sys::process::{CloneArgs, Namespaces, clone_process, reap, setns};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Runs a process in the namespaces of a running container; returns when its program is executed.
 ///
-/// The caller must be single-threaded; the process is its child.
+/// The caller must be single-threaded; the process is its child. The container's mounts and
+/// devices are as they are; user, capabilities, limits and filter are those of the request.
 pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
-    Err(crate::Error::invalid(options.id, "not built yet"))
+    let terminal = matches!(options.stdio, Stdio::Terminal);
+    let plan = ProcessPlan::new(options.process, &options.user, options.seccomp, terminal)?;
+    let target = Target::of(&options)?;
+    let (ours, theirs) = channel::pair()?;
+    let mut keep: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), options.pidfd];
+    keep.extend(&options.cgroup.v1_tasks);
+    if let Stdio::Fds {
+        stdin,
+        stdout,
+        stderr,
+    } = options.stdio
+    {
+        keep.extend([stdin, stdout, stderr]);
+    }
+    let args = CloneArgs {
+        into_cgroup: options.cgroup.v2,
+        ..CloneArgs::default()
+    };
+    let guide = clone_process(args, &keep, || {
+        let session = Session {
+            id: options.id,
+            plan: &plan,
+            socket: &theirs,
+            stdio: options.stdio,
+            new_user_namespace: target.namespaces.contains(Namespaces::USER),
+            tied_to_caller: options.tied_to_caller,
+        };
+        init::guide(&session, options.pidfd, target.namespaces, &options.cgroup)
+    })
+    .step(|| "making the process that enters the container")?;
+    drop(theirs);
+    let outcome = await_execution(&ours);
+    // It ends by itself in every case; only an unreaped zombie would stay.
+    let _ = reap(guide.pidfd.as_fd());
+    outcome
+}
+
+/// What is to be entered.
+struct Target {
+    namespaces: Namespaces,
+}
+
+impl Target {
+    fn of(options: &ExecOptions<'_>) -> Result<Self> {
+        let mut namespaces = Namespaces::MOUNT
+            | Namespaces::PID
+            | Namespaces::NETWORK
+            | Namespaces::IPC
+            | Namespaces::UTS
+            | Namespaces::CGROUP;
+        // One's own user namespace cannot be entered again (setns(2)), and kernels without time
+        // namespaces refuse the flag: these two only when they differ from ours.
+        for (file, kind) in [("user", Namespaces::USER), ("time", Namespaces::TIME)] {
+            if differs(options.pid, file)? {
+                namespaces |= kind;
+            }
+        }
+        // What was read above belongs to the target only if it is still alive now.
+        if ended(options.pidfd) {
+            return Err(Error::Gone { pid: options.pid });
+        }
+        Ok(Self { namespaces })
+    }
+}
+
+fn differs(pid: i32, file: &str) -> Result<bool> {
+    let theirs = format!("/proc/{pid}/ns/{file}");
+    let ours = format!("/proc/self/ns/{file}");
+    let (theirs, ours) = match (
+        statat(CWD, &theirs, AtFlags::empty()),
+        statat(CWD, &ours, AtFlags::empty()),
+    ) {
+        (Ok(theirs), Ok(ours)) => (theirs, ours),
+        // This kernel has no such namespaces.
+        (_, Err(Errno::NOENT)) => return Ok(false),
+        (Err(Errno::NOENT | Errno::SRCH), _) => return Err(Error::Gone { pid }),
+        (Err(e), _) | (_, Err(e)) => {
+            return Err(Error::step(
+                format!("looking at the {file} namespace of process {pid}"),
+                e,
+            ));
+        }
+    };
+    Ok((theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino))
+}
+
+/// Whether the process of a pidfd has ended (it may still be a zombie).
+fn ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let now = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut fds, Some(&now)), Ok(1..))
+}
+
+/// Collects what the two children say until the program is executed or something has failed.
+fn await_execution(socket: &Socket) -> Result<Running> {
+    let mut child: Option<Child> = None;
+    let mut console = None;
+    let mut ready = None;
+    loop {
+        match socket.receive::<FromChild>()? {
+            Some((FromChild::Sibling { pid }, Some(pidfd))) => {
+                child = Some(barque_sys::process::Cloned { pid, pidfd }.into());
+            }
+            Some((FromChild::Console, master)) => console = master,
+            Some((FromChild::Ready { warnings }, _)) => ready = Some(warnings),
+            Some((FromChild::Failed(error), _)) => {
+                if let Some(mut child) = child {
+                    child.end();
+                }
+                return Err(error);
+            }
+            Some((FromChild::Sibling { .. }, None)) => {
+                return Err(Error::invalid(
+                    "control socket",
+                    "a process without its pidfd",
+                ));
+            }
+            None => break,
+        }
+    }
+    match (child, ready) {
+        (Some(child), Some(warnings)) => Ok(Running {
+            pid: child.pid,
+            pidfd: child.release()?,
+            console,
+            warnings,
+        }),
+        (child, _) => Err(Error::Died {
+            doing: "entering the container".to_owned(),
+            how: child.map_or_else(|| "without a word".to_owned(), |mut c| c.end()),
+        }),
+    }
+}
+
+/// A pidfd for a pid, for callers that only have the number and know by its start time that it
+/// still is the right process.
+pub fn open_pidfd(pid: i32) -> Result<OwnedFd> {
+    let gone = Error::Gone { pid };
+    let Some(raw) = rustix::process::Pid::from_raw(pid) else {
+        return Err(gone);
+    };
+    match rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) {
+        Err(Errno::SRCH) => Err(gone),
+        other => other.step(|| format!("opening process {pid}")),
+    }
+}
+
+/// Enters the namespaces of the process that a pidfd refers to (5.8).
+pub(crate) fn enter(pidfd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()> {
+    setns(pidfd, namespaces).map_err(|e| {
+        let error = Error::step("entering the container's namespaces", e);
+        match e {
+            Errno::SRCH => error.with_hint("the container has just ended"),
+            _ => error,
+        }
+    })
+}
+
+/// Opens a namespace file of a process, for [`CreateOptions::join`](crate::CreateOptions::join).
+pub fn open_namespace(pid: i32, kind: barque_types::spec::NamespaceKind) -> Result<OwnedFd> {
+    let file = match kind {
+        barque_types::spec::NamespaceKind::Pid => "pid",
+        barque_types::spec::NamespaceKind::Network => "net",
+        barque_types::spec::NamespaceKind::Mount => "mnt",
+        barque_types::spec::NamespaceKind::Ipc => "ipc",
+        barque_types::spec::NamespaceKind::Uts => "uts",
+        barque_types::spec::NamespaceKind::User => "user",
+        barque_types::spec::NamespaceKind::Cgroup => "cgroup",
+        barque_types::spec::NamespaceKind::Time => "time",
+    };
+    let path = format!("/proc/{pid}/ns/{file}");
+    match openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT | Errno::SRCH) => Err(Error::Gone { pid }),
+        other => other.step(|| format!("opening {path}")),
+    }
 }

@@ -10,15 +10,26 @@
 //! `channel` (what the two say to each other) and `path` (no path is ever followed out of the
 //! root).
 
+mod birthplace;
 pub mod caps;
+mod channel;
 mod create;
 pub mod defaults;
 mod error;
 mod exec;
+mod fsctx;
+mod hierarchies;
+mod init;
 mod options;
+mod path;
+mod plan;
+mod rootfs;
 pub mod seccomp;
+mod sources;
+pub mod user;
+mod userns;
 
 pub use create::{Created, Running, create};
 pub use error::{Error, Result};
-pub use exec::exec;
+pub use exec::{exec, open_namespace, open_pidfd};
 pub use options::{CgroupJoin, CreateOptions, ExecOptions, Rootfs, Stdio, UserSpec};

@@ -112,4 +112,6 @@ pub struct ExecOptions<'a> {
     pub cgroup: CgroupJoin<'a>,
     /// Where standard input, output and error come from.
     pub stdio: Stdio<'a>,
+    /// Whether the process is killed when the caller dies (`PR_SET_PDEATHSIG`).
+    pub tied_to_caller: bool,
 }

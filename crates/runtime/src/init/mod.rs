@@ -1,0 +1,272 @@
+//! The child's side: how a container makes itself, step by step, from its first instruction to
+//! the execution of its program.
+//!
+//! The order below is the documentation: each step says why it stands where it does. What a step
+//! does is in the file of its name. Everything happens in one single-threaded process; nothing of
+//! it outlives `execve` but what the program is meant to have.
+
+mod cgroups;
+mod console;
+mod credentials;
+mod devices;
+mod guard;
+mod masks;
+mod mounts;
+mod place;
+mod process;
+mod program;
+mod root;
+
+use crate::channel::{FromChild, FromParent, Socket};
+use crate::error::{Context, Error, Result};
+use crate::hierarchies::Hierarchy;
+use crate::options::{CgroupJoin, Stdio};
+use crate::plan::{Plan, ProcessPlan};
+use crate::sources::Source;
+use barque_sys::process::{CloneArgs, Namespaces, clone_process};
+use rustix::fs::{Mode, OFlags};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the parent has prepared for the child before its birth.
+pub(crate) struct Birth<'a> {
+    pub plan: &'a Plan,
+    pub socket: &'a Socket,
+    pub stdio: Stdio<'a>,
+    pub cgroup: &'a CgroupJoin<'a>,
+    /// The sources of the bind mounts, in the order of the plan's mounts.
+    pub sources: &'a [Option<Source>],
+    /// The cgroup hierarchies of the host; empty when no cgroup mount is asked for.
+    pub hierarchies: &'a [Hierarchy],
+}
+
+/// Runs in the first process of a new container; returns only after a failure, which it has
+/// reported, with an exit code.
+pub(crate) fn container(birth: &Birth<'_>) -> u8 {
+    let outcome = build(birth);
+    report(birth.socket, outcome)
+}
+
+/// What the process of an exec session gets from its caller.
+pub(crate) struct Session<'a> {
+    pub id: &'a str,
+    pub plan: &'a ProcessPlan,
+    pub socket: &'a Socket,
+    pub stdio: Stdio<'a>,
+    /// Whether it is in a user namespace that is not the caller's.
+    pub new_user_namespace: bool,
+    /// Whether it dies with the caller.
+    pub tied_to_caller: bool,
+}
+
+/// Runs in the first child of an exec session: enters the container and makes the second, which
+/// becomes the program. Returns the exit code of whichever of the two has to end here.
+pub(crate) fn guide(
+    session: &Session<'_>,
+    pidfd: BorrowedFd<'_>,
+    namespaces: Namespaces,
+    cgroup: &CgroupJoin<'_>,
+) -> u8 {
+    match lead(session, pidfd, namespaces, cgroup) {
+        Ok(()) => 0,
+        Err(error) => report(session.socket, Err(error)),
+    }
+}
+
+fn lead(
+    session: &Session<'_>,
+    pidfd: BorrowedFd<'_>,
+    namespaces: Namespaces,
+    cgroup: &CgroupJoin<'_>,
+) -> Result<()> {
+    let mut warnings = Vec::new();
+    guard::oom_score(session.plan.oom_score_adj, &mut warnings);
+    guard::arm(true)?;
+    // The cgroups first: their files are the host's, and the second child inherits them.
+    place::join_cgroups(cgroup)?;
+    crate::exec::enter(pidfd, namespaces)?;
+    let mut keep = vec![session.socket.as_fd()];
+    if let Stdio::Fds {
+        stdin,
+        stdout,
+        stderr,
+    } = session.stdio
+    {
+        keep.extend([stdin, stdout, stderr]);
+    }
+    let args = CloneArgs {
+        sibling: true,
+        ..CloneArgs::default()
+    };
+    let sibling = clone_process(args, &keep, || {
+        let outcome = join(session, warnings);
+        report(session.socket, outcome)
+    })
+    .step(|| "making the process in the container")?;
+    session
+        .socket
+        .send(
+            &FromChild::Sibling { pid: sibling.pid },
+            Some(sibling.pidfd.as_fd()),
+        )
+        .step(|| "handing over the process in the container")
+}
+
+/// Tells the parent; when it is gone, there is nobody left to tell.
+fn report(socket: &Socket, outcome: Result<Infallible>) -> u8 {
+    let Err(error) = outcome;
+    let code = error.exit_code();
+    let _ = socket.send(&FromChild::Failed(error), None);
+    code
+}
+
+/// The makings of a container.
+fn build(birth: &Birth<'_>) -> Result<Infallible> {
+    let plan = birth.plan;
+    let process = &plan.process;
+    let mut warnings = Vec::new();
+
+    // First of all, so that no orphan can be left behind: die with the parent, and be of no use
+    // to anybody who might see us.
+    guard::oom_score(process.oom_score_adj, &mut warnings);
+    guard::arm(true)?;
+    rustix::process::umask(Mode::empty());
+
+    // While the parent writes the id maps and mounts the root file system, enter the cgroups: from
+    // here on, everything that is allocated for the container is charged to it.
+    place::join_cgroups(birth.cgroup)?;
+    let cgroup_paths = place::own_cgroups(birth.hierarchies)?;
+
+    // The answer also proves that the parent was alive after the guard was armed.
+    let root = supplies(birth.socket)?;
+
+    // Ids are mapped now: become the root of our user namespace before owning anything in it.
+    if plan.id_maps.is_some() {
+        place::become_root()?;
+        guard::arm(true)?;
+    }
+    // Only now: a cgroup namespace is rooted where its creator is (cgroup_namespaces(7)).
+    if plan.new.contains(Namespaces::CGROUP) {
+        barque_sys::process::unshare(Namespaces::CGROUP).step(|| "making the cgroup namespace")?;
+    }
+    place::name(plan)?;
+    if plan.new.contains(Namespaces::NETWORK) {
+        barque_sys::net::loopback_up().step(|| "bringing up the loopback interface")?;
+    }
+
+    // The file systems. Nothing of it may reach the host, hence propagation first.
+    root::cut_propagation()?;
+    root::attach(&root)?;
+    mounts::all(birth, &root, &cgroup_paths)?;
+    devices::all(plan, &root)?;
+    // The terminal is one of the container's own devpts, so it comes after the mounts.
+    let terminal = console::open(process, &root, birth.socket, true)?;
+    // Parameters before their directory becomes read-only.
+    masks::sysctl(&plan.sysctl)?;
+    // Names are those of the container, and a missing working directory is made by root while the
+    // root is still writable.
+    let who = process::look_up(process, &root)?;
+    process::make_cwd(process, &root)?;
+    // Last of the mounts: they cover what the others have made.
+    masks::hide(&plan.masked, &root)?;
+    masks::protect(&plan.readonly, &root)?;
+    mounts::finish(plan, &root)?;
+    root::enter(&root, plan, &mut warnings)?;
+
+    let ready = process::settle(
+        process::Settle {
+            id: &plan.id,
+            plan: process,
+            who,
+            stdio: birth.stdio,
+            terminal,
+            tied_to_caller: true,
+        },
+        &mut warnings,
+    )?;
+    // Everything that can fail early has failed by now. Stop, until the caller says go.
+    say(birth.socket, &FromChild::Ready { warnings })?;
+    wait_for_start(birth.socket)?;
+    program::execute(process, ready)
+}
+
+/// The makings of an exec session: it is in its namespaces already.
+fn join(session: &Session<'_>, mut warnings: Vec<String>) -> Result<Infallible> {
+    if session.new_user_namespace {
+        place::become_root()?;
+    }
+    guard::arm(session.tied_to_caller)?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "opening the container's root")?;
+    let terminal = console::open(session.plan, &root, session.socket, false)?;
+    let who = process::look_up(session.plan, &root)?;
+    let ready = process::settle(
+        process::Settle {
+            id: session.id,
+            plan: session.plan,
+            who,
+            stdio: session.stdio,
+            terminal,
+            tied_to_caller: session.tied_to_caller,
+        },
+        &mut warnings,
+    )?;
+    say(session.socket, &FromChild::Ready { warnings })?;
+    program::execute(session.plan, ready)
+}
+
+fn say(socket: &Socket, message: &FromChild) -> Result<()> {
+    socket.send(message, None).step(|| "answering the parent")
+}
+
+fn supplies(socket: &Socket) -> Result<OwnedFd> {
+    match socket.receive::<FromParent>()? {
+        Some((FromParent::Supplies, Some(root))) => Ok(root),
+        _ => Err(orphaned()),
+    }
+}
+
+fn wait_for_start(socket: &Socket) -> Result<()> {
+    match socket.receive::<FromParent>()? {
+        Some((FromParent::Start, _)) => Ok(()),
+        _ => Err(orphaned()),
+    }
+}
+
+/// The parent has ended or given up; nobody reads this.
+fn orphaned() -> Error {
+    Error::invalid("container", "its parent gave it up")
+}
+
+/// Opens a path of the host, as the child still sees it before it enters its root.
+fn open_host(path: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The host's null device, verified: what covers a secret must not be a file that an earlier
+/// container, or a host's mistake, put there (CVE-2025-31133).
+fn null_device() -> Result<OwnedFd> {
+    let fd = open_host("/dev/null").step(|| "opening the host's /dev/null")?;
+    let stat = rustix::fs::fstat(&fd).step(|| "looking at the host's /dev/null")?;
+    let is_null = rustix::fs::FileType::from_raw_mode(stat.st_mode)
+        == rustix::fs::FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if is_null {
+        Ok(fd)
+    } else {
+        Err(Error::invalid(
+            "/dev/null",
+            "the host's is not the null device (character 1:3)",
+        ))
+    }
+}
+
+/// A copy of a file of the host's mount tree over `place`.
+fn cover(source: &OwnedFd, place: impl AsFd) -> rustix::io::Result<()> {
+    let tree = crate::fsctx::clone_tree(source, std::path::Path::new(""), false)?;
+    crate::fsctx::attach(tree, place)
+}

@@ -1,0 +1,68 @@
+//! The root: cutting the mount namespace off from the host's, attaching the new root, moving in.
+
+use crate::error::{Context, Error, Result};
+use crate::fsctx;
+use crate::plan::Plan;
+use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+use std::os::fd::OwnedFd;
+
+/// Makes every mount private: what is mounted from here on stays here. The host's later mounts do
+/// not come in either; a bind mount that asks for them (`rslave`) was taken from the host's tree
+/// before, and has its own propagation.
+pub(super) fn cut_propagation() -> Result<()> {
+    let root = host_root()?;
+    let private = Change {
+        propagation: Some(Propagation::Private),
+        ..Change::default()
+    };
+    set_attributes(&root, true, private).step(|| "making the mount namespace private")
+}
+
+fn host_root() -> Result<OwnedFd> {
+    rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(|| "opening /")
+}
+
+/// Attaches the new root on top of the old one.
+///
+/// `/` serves as well as any directory, and better: it is always there. Paths of the host keep
+/// working meanwhile, because a lookup begins at our root directory and not at what lies over it.
+pub(super) fn attach(root: &OwnedFd) -> Result<()> {
+    fsctx::attach(root, host_root()?).step(|| "attaching the root file system")
+}
+
+/// Moves in and lets go of the host's tree.
+pub(super) fn enter(root: &OwnedFd, plan: &Plan, warnings: &mut Vec<String>) -> Result<()> {
+    let (propagation, recursive) = plan.root_propagation;
+    if propagation != Propagation::Private {
+        // Shared is shared among what the container itself makes: a private or slave tree gets a
+        // peer group of its own, never the host's back.
+        let change = Change {
+            propagation: Some(propagation),
+            ..Change::default()
+        };
+        set_attributes(root, recursive, change).step(|| "setting the propagation of the root")?;
+    }
+    fchdir(root).step(|| "entering the root file system")?;
+    match pivot_root(".", ".") {
+        Ok(()) => {
+            // pivot_root(2), "pivot_root(".", ".")": the old root now lies on top of the new one.
+            unmount(".", UnmountFlags::DETACH).step(|| "letting go of the host's root")?;
+        }
+        // The initramfs cannot be pivoted away. Our root covers it at its very root, from where
+        // no `..` leads down to what is covered (fs/namei.c, choose_mountpoint).
+        Err(Errno::INVAL) => {
+            chroot(".").step(|| "changing the root")?;
+            warnings.push("the host's root cannot be pivoted away; it is covered instead".into());
+        }
+        Err(e) => return Err(Error::step("changing the root (pivot_root)", e)),
+    }
+    chdir("/").step(|| "entering the root")?;
+    if plan.root_readonly {
+        fsctx::set(root, Attributes::RDONLY).step(|| "making the root read-only")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! A specification, parsed into what is to be done: checked as a whole before anything is made.
+//!
+//! Nothing here touches the system. What needs the host (opening the sources of bind mounts, the
+//! namespaces to join) is done by the parent from this plan; what needs the container is done by
+//! the child in `init`.
+
+mod mounts;
+mod process;
+mod sysctl;
+
+pub(crate) use mounts::{IdmapSource, MountPlan, What};
+pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
+
+use crate::error::{Error, Result};
+use crate::{CreateOptions, Stdio};
+use barque_sys::mount::Propagation;
+use barque_sys::process::Namespaces;
+use barque_types::spec::{self, IdMapping, NamespaceKind, TimeOffset};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What is to be made of a container's specification.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The container's id.
+    pub id: String,
+    /// Namespaces that are made new (the cgroup namespace among them).
+    pub new: Namespaces,
+    /// Namespaces that are joined by path.
+    pub join_paths: Vec<(NamespaceKind, PathBuf)>,
+    /// The map of the new user namespace, when there is one.
+    pub id_maps: Option<IdMaps>,
+    /// Clock offsets of a new time namespace.
+    pub time_offsets: BTreeMap<String, TimeOffset>,
+    /// Hostname to set.
+    pub hostname: Option<String>,
+    /// Domain name to set.
+    pub domainname: Option<String>,
+    /// Whether the root is made read-only.
+    pub root_readonly: bool,
+    /// Propagation of the root, and whether it goes for everything below.
+    pub root_propagation: (Propagation, bool),
+    /// Mounts in their order.
+    pub mounts: Vec<MountPlan>,
+    /// Device nodes.
+    pub devices: Vec<spec::Device>,
+    /// Paths to hide.
+    pub masked: Vec<String>,
+    /// Paths to make read-only.
+    pub readonly: Vec<String>,
+    /// Kernel parameters: path below `/proc/sys`, value.
+    pub sysctl: Vec<(String, String)>,
+    /// The program.
+    pub process: ProcessPlan,
+}
+
+/// The maps of a user namespace (user_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub uid: Vec<IdMapping>,
+    pub gid: Vec<IdMapping>,
+}
+
+impl IdMaps {
+    /// Whether a group id of the container has an id outside.
+    fn maps_gid(&self, gid: u32) -> bool {
+        self.gid
+            .iter()
+            .any(|m| gid >= m.container_id && gid - m.container_id < m.size)
+    }
+}
+
+/// The namespaces(7) kinds as bits.
+pub(crate) fn kind_bits(kind: NamespaceKind) -> Namespaces {
+    match kind {
+        NamespaceKind::Pid => Namespaces::PID,
+        NamespaceKind::Network => Namespaces::NETWORK,
+        NamespaceKind::Mount => Namespaces::MOUNT,
+        NamespaceKind::Ipc => Namespaces::IPC,
+        NamespaceKind::Uts => Namespaces::UTS,
+        NamespaceKind::User => Namespaces::USER,
+        NamespaceKind::Cgroup => Namespaces::CGROUP,
+        NamespaceKind::Time => Namespaces::TIME,
+    }
+}
+
+impl Plan {
+    /// Checks and parses everything that can be checked without touching the system.
+    pub fn new(options: &CreateOptions<'_>) -> Result<Self> {
+        let spec = options.spec;
+        let empty = spec::Linux::default();
+        let linux = spec.linux.as_ref().unwrap_or(&empty);
+        refuse_unsupported(spec, linux)?;
+        let (new, join_paths, mentioned) = namespaces(options, linux)?;
+        let id_maps = id_maps(linux, new)?;
+        if (spec.hostname.is_some() || spec.domainname.is_some())
+            && !mentioned.contains(Namespaces::UTS)
+        {
+            return Err(Error::invalid(
+                "hostname",
+                "cannot be set in the host's UTS namespace: the container needs one of its own",
+            ));
+        }
+        let mounts = spec
+            .mounts
+            .iter()
+            .map(|m| MountPlan::parse(m, id_maps.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
+        let process = spec
+            .process
+            .as_ref()
+            .ok_or_else(|| Error::invalid("process", "the specification has none"))?;
+        let terminal = matches!(options.stdio, Stdio::Terminal);
+        Ok(Self {
+            id: options.id.to_owned(),
+            new,
+            join_paths,
+            id_maps,
+            time_offsets: linux.time_offsets.clone(),
+            hostname: spec.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            root_readonly: spec.root.as_ref().is_some_and(|r| r.readonly),
+            root_propagation: root_propagation(linux.rootfs_propagation.as_deref())?,
+            mounts,
+            devices: linux.devices.clone(),
+            masked: linux.masked_paths.clone(),
+            readonly: linux.readonly_paths.clone(),
+            sysctl: sysctl::parse(&linux.sysctl, mentioned)?,
+            process: ProcessPlan::new(process, &options.user, linux.seccomp.as_ref(), terminal)?,
+        })
+    }
+}
+
+/// Sorts the namespaces into new ones, those joined by path, and all that are not the host's.
+#[allow(clippy::type_complexity)] // three parts of one answer, used once
+fn namespaces(
+    options: &CreateOptions<'_>,
+    linux: &spec::Linux,
+) -> Result<(Namespaces, Vec<(NamespaceKind, PathBuf)>, Namespaces)> {
+    let (mut new, mut paths, mut seen) = (Namespaces::NONE, Vec::new(), Namespaces::NONE);
+    for (kind, _) in &options.join {
+        seen |= kind_bits(*kind);
+    }
+    let by_fd = seen;
+    let mut listed = Namespaces::NONE;
+    for namespace in &linux.namespaces {
+        let bit = kind_bits(namespace.kind);
+        let name = format!("linux.namespaces: {:?}", namespace.kind).to_lowercase();
+        if listed.contains(bit) {
+            return Err(Error::invalid(name, "is listed twice"));
+        }
+        listed |= bit;
+        if by_fd.contains(bit) {
+            continue;
+        }
+        seen |= bit;
+        match &namespace.path {
+            None => new |= bit,
+            Some(path) => paths.push((namespace.kind, path.clone())),
+        }
+    }
+    if seen.without(new).contains(Namespaces::USER) {
+        return Err(Error::invalid(
+            "linux.namespaces: user",
+            "joining a user namespace is not supported; give id mappings for a new one",
+        ));
+    }
+    if !new.contains(Namespaces::MOUNT) {
+        return Err(Error::invalid(
+            "linux.namespaces: mount",
+            "a container needs a new mount namespace",
+        ));
+    }
+    Ok((new, paths, seen))
+}
+
+fn id_maps(linux: &spec::Linux, new: Namespaces) -> Result<Option<IdMaps>> {
+    let (uid, gid) = (&linux.uid_mappings, &linux.gid_mappings);
+    if !new.contains(Namespaces::USER) {
+        if !uid.is_empty() || !gid.is_empty() {
+            return Err(Error::invalid(
+                "linux.uidMappings",
+                "id mappings need a new user namespace",
+            ));
+        }
+        return Ok(None);
+    }
+    for (name, map) in [("linux.uidMappings", uid), ("linux.gidMappings", gid)] {
+        // The container is set up by its own root: without one, nothing in it could be mounted.
+        if !map.iter().any(|m| m.container_id == 0 && m.size > 0) {
+            return Err(Error::invalid(name, "must map id 0 of the container"));
+        }
+    }
+    Ok(Some(IdMaps {
+        uid: uid.clone(),
+        gid: gid.clone(),
+    }))
+}
+
+fn root_propagation(value: Option<&str>) -> Result<(Propagation, bool)> {
+    let Some(value) = value.filter(|v| !v.is_empty()) else {
+        return Ok((Propagation::Private, true));
+    };
+    mounts::propagation(value).ok_or_else(|| {
+        Error::invalid(
+            "linux.rootfsPropagation",
+            format!("{value:?} is not a propagation type"),
+        )
+    })
+}
+
+/// Members of the specification that ask for what is not built: an error, never a silent skip.
+fn refuse_unsupported(spec: &spec::Spec, linux: &spec::Linux) -> Result<()> {
+    let process = spec.process.as_ref();
+    let asked = [
+        (
+            "hooks",
+            spec.hooks
+                .as_ref()
+                .is_some_and(|h| *h != spec::Hooks::default()),
+        ),
+        ("linux.personality", linux.personality.is_some()),
+        (
+            "linux.mountLabel",
+            linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
+        ),
+        (
+            "linux.seccomp.listenerPath",
+            linux
+                .seccomp
+                .as_ref()
+                .is_some_and(|s| s.listener_path.is_some()),
+        ),
+        (
+            "process.scheduler",
+            process.is_some_and(|p| p.scheduler.is_some()),
+        ),
+        (
+            "process.ioPriority",
+            process.is_some_and(|p| p.io_priority.is_some()),
+        ),
+    ];
+    match asked.iter().find(|(_, set)| *set) {
+        Some((what, _)) => Err(Error::invalid(*what, "is not supported yet")),
+        None => Ok(()),
+    }
+}
