@@ -144,7 +144,11 @@ impl Making {
             name: last.to_owned(),
             dir,
         });
-        self.refused.extend(prepared?);
+        let refused = prepared?;
+        if !refused.is_empty() {
+            check_domain(&self.groups.last().expect("just pushed").dir)?;
+        }
+        self.refused.extend(refused);
         Ok(())
     }
 
@@ -234,6 +238,20 @@ fn enable(hierarchy: &Hierarchy, chain: &[Dir]) -> Result<Vec<Refused>> {
     Ok(refused)
 }
 
+/// Whether processes can enter a new v2 group: not when its parent is a threaded domain.
+fn check_domain(dir: &Dir) -> Result<()> {
+    if dir
+        .read("cgroup.type")
+        .is_ok_and(|text| text.trim() == "domain invalid")
+    {
+        return Err(Error::unsupported(format!(
+            "no process can enter {}: its parent is the root of a threaded subtree (cgroup.type \"domain threaded\"); choose another parent",
+            dir.path().display()
+        )));
+    }
+    Ok(())
+}
+
 /// Those of `wanted` that `dir` does not hand down yet.
 fn missing<'a>(dir: &Dir, wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     if wanted.is_empty() {
@@ -254,35 +272,46 @@ fn switch_on(dir: &Dir, names: &[&str], visible_root: bool) -> Vec<Refused> {
         return Vec::new();
     }
     let all: Vec<String> = names.iter().map(|name| format!("+{name}")).collect();
-    let subtree = |value: &str| dir.write("cgroup.subtree_control", value);
-    match subtree(&all.join(" ")) {
-        Ok(()) => return Vec::new(),
-        Err(Errno::BUSY) if visible_root && evacuate(dir, &all.join(" ")) => return Vec::new(),
-        Err(_) => {}
+    // Looked at before anything is written: alone, the controllers that can divide the threads of a
+    // process (cpu, cpuset, pids) would be accepted, and turn the group into the root of a
+    // threaded subtree, in which an ordinary group like ours may hold no process at all.
+    if holds_processes(dir) && !(visible_root && evacuate(dir)) {
+        return refuse(dir, names, &why_internal(dir));
     }
-    names
-        .iter()
-        .zip(&all)
-        .filter_map(|(name, value)| {
-            let errno = subtree(value).err()?;
-            Some(Refused {
-                controller: (*name).to_owned(),
-                why: why_refused(dir, name, errno),
-            })
-        })
-        .collect()
+    let subtree = |value: &str| dir.write("cgroup.subtree_control", value);
+    if subtree(&all.join(" ")).is_ok() {
+        return Vec::new();
+    }
+    let one = |(name, value): (&&str, &String)| match subtree(value) {
+        Ok(()) => Vec::new(),
+        // Somebody entered just now.
+        Err(Errno::BUSY) => refuse(dir, &[*name], &why_internal(dir)),
+        Err(errno) => refuse(dir, &[*name], &errno.to_string()),
+    };
+    names.iter().zip(&all).flat_map(one).collect()
 }
 
-fn why_refused(dir: &Dir, name: &str, errno: Errno) -> String {
+/// Whether the "no internal processes" rule bites: the real root is exempt, and is the only group
+/// without `cgroup.type`.
+fn holds_processes(dir: &Dir) -> bool {
+    // Processes of other PID namespaces are shown as 0 and count as well.
+    dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty()) && dir.has("cgroup.type")
+}
+
+fn why_internal(dir: &Dir) -> String {
+    format!(
+        "it holds {} itself, and cgroup v2 hands controllers down only from groups without processes of their own; choose another parent, or move them into a group below",
+        pid_list(&dir.processes().unwrap_or_default())
+    )
+}
+
+fn refuse(dir: &Dir, names: &[&str], why: &str) -> Vec<Refused> {
     let path = dir.path().display();
-    let pids = dir.processes().unwrap_or_default();
-    if errno == Errno::BUSY && !pids.is_empty() {
-        return format!(
-            "the controller {name} cannot be enabled below {path}: it holds {} itself, and cgroup v2 hands controllers down only from groups without processes of their own; choose another parent, or move them into a group below",
-            pid_list(&pids)
-        );
-    }
-    format!("the controller {name} cannot be enabled below {path}: {errno}")
+    let refused = |name: &&str| Refused {
+        controller: (*name).to_owned(),
+        why: format!("the controller {name} cannot be enabled below {path}: {why}"),
+    };
+    names.iter().map(refused).collect()
 }
 
 /// Moves the processes of the topmost group that we can see into a group below it, so that it may
@@ -293,7 +322,7 @@ fn why_refused(dir: &Dir, name: &str, errno: Errno) -> String {
 /// this no limit works in there at all. Everything in that group belongs to the container that we
 /// run in, and a process does not notice the move. A parent further down that somebody chose is
 /// left alone: its processes are not ours to move.
-fn evacuate(root: &Dir, controllers: &str) -> bool {
+fn evacuate(root: &Dir) -> bool {
     match root.make(EVACUATED) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(_) => return false,
@@ -304,13 +333,11 @@ fn evacuate(root: &Dir, controllers: &str) -> bool {
     // Processes fork while we move them: again, until none is left or it is hopeless.
     for _ in 0..16 {
         for pid in root.processes().unwrap_or_default() {
-            // It may have exited meanwhile; kernel threads stay and do not matter.
+            // It may have exited meanwhile.
             let _ = shelter.write("cgroup.procs", &pid.to_string());
         }
-        match root.write("cgroup.subtree_control", controllers) {
-            Ok(()) => return true,
-            Err(Errno::BUSY) => {}
-            Err(_) => return false,
+        if !holds_processes(root) {
+            return true;
         }
     }
     false

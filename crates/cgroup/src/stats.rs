@@ -44,7 +44,8 @@ pub struct MemoryStats {
     pub inactive_file: u64,
     /// Swapped out.
     pub swap: u64,
-    /// How often the limit was hit.
+    /// How often the limit was hit. Recent kernels (seen: 6.18) do not count when it is v1's limit
+    /// of memory plus swap that is hit.
     pub failures: u64,
     /// All of `memory.stat`, which Docker's API hands on.
     pub detail: BTreeMap<String, u64>,
@@ -201,7 +202,9 @@ fn memory_v1(dir: &Dir) -> Result<MemoryStats> {
         cache: of("total_cache"),
         inactive_file: of("total_inactive_file"),
         swap: of("total_swap"),
-        failures: maybe(dir, "memory.failcnt").unwrap_or(0),
+        // Without swap beside it, the limit that is hit first is that of memory plus swap.
+        failures: maybe(dir, "memory.failcnt").unwrap_or(0)
+            + maybe(dir, "memory.memsw.failcnt").unwrap_or(0),
         detail,
     })
 }
