@@ -39,7 +39,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure without an underlying one.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// A failure caused by another; the front-end prints the chain.
@@ -48,7 +52,11 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self {
+            kind,
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 
     /// Shorthand for a system failure: «what» failed because of `source`.
@@ -79,5 +87,92 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+}
+
+/// Names the object of a failed system call.
+pub(crate) trait Context<T> {
+    /// «cannot `op` `path`: …»
+    fn while_(self, op: &str, path: impl AsRef<std::path::Path>) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> Context<T> for Result<T, E> {
+    fn while_(self, op: &str, path: impl AsRef<std::path::Path>) -> Result<T> {
+        self.map_err(|e| {
+            let message = format!("cannot {op} {}", path.as_ref().display());
+            Error::system(message, e.into())
+        })
+    }
+}
+
+/// The lower crates' errors already name object and operation: their text is the message, their
+/// source stays the source, so that nothing is said twice.
+fn lift(kind: Kind, e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(kind, e.to_string())
+}
+
+impl From<barque_state::Error> for Error {
+    fn from(e: barque_state::Error) -> Self {
+        lift(Kind::System, e)
+    }
+}
+
+impl From<barque_cgroup::Error> for Error {
+    fn from(e: barque_cgroup::Error) -> Self {
+        lift(Kind::System, e)
+    }
+}
+
+impl From<barque_image::Error> for Error {
+    fn from(e: barque_image::Error) -> Self {
+        let kind = match &e {
+            e if e.is_no_such_image() => Kind::NoSuchImage,
+            e if e.is_conflict() => Kind::Conflict,
+            e if e.is_invalid() => Kind::Invalid,
+            _ => Kind::System,
+        };
+        lift(kind, e)
+    }
+}
+
+impl From<barque_registry::Error> for Error {
+    fn from(e: barque_registry::Error) -> Self {
+        let kind = match &e {
+            barque_registry::Error::ManifestNotFound { .. }
+            | barque_registry::Error::Denied { .. } => Kind::NoSuchImage,
+            _ => Kind::System,
+        };
+        lift(kind, e)
+    }
+}
+
+impl Error {
+    /// The message and those of its sources, as one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut source = std::error::Error::source(self);
+        while let Some(e) = source {
+            text.push_str(": ");
+            text.push_str(&e.to_string());
+            source = e.source();
+        }
+        text
+    }
+}
+
+impl From<barque_monitor::Error> for Error {
+    fn from(e: barque_monitor::Error) -> Self {
+        use barque_monitor::Error as M;
+        let kind = match &e {
+            M::NotRunning { .. } => Kind::NotRunning,
+            M::AlreadyRunning { .. } => Kind::Conflict,
+            M::Start(start) => match start.exit_code {
+                127 => Kind::CommandNotFound,
+                126 => Kind::NotExecutable,
+                _ => Kind::System,
+            },
+            _ => Kind::System,
+        };
+        lift(kind, e)
     }
 }

@@ -4,14 +4,22 @@
 //! root. Truth is on disk and in locks. It returns values and typed errors; it does not print, exit,
 //! or read the user's environment.
 
+mod cleanup;
 pub mod containers;
 mod error;
 pub mod images;
+mod info;
+mod journal;
 
 pub use error::{Error, Kind, Result};
+pub use info::version;
 
-use barque_types::docker::{Info, Version};
+use barque_cgroup::Layout;
+use barque_image::Store;
+use barque_state::layout::{DataRoot, RunRoot};
+use barque_state::names::Names;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Where an engine keeps things and how it reaches the outside.
 #[derive(Debug, Clone)]
@@ -39,16 +47,35 @@ pub struct Proxies {
     pub no_proxy: Option<String>,
 }
 
-/// An engine on one data root and one run root.
-#[derive(Debug)]
+/// An engine on one data root and one run root. Cheap to open and to clone.
+#[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) options: Options,
+    pub(crate) data: DataRoot,
+    pub(crate) run: RunRoot,
+    pub(crate) store: Store,
+    pub(crate) names: Names,
+    /// Read from `/proc` by the first operation that needs it.
+    cgroups: OnceLock<Layout>,
 }
 
 impl Engine {
     /// Opens (and when new, lays out) the roots, and sweeps what crashed commands left.
     pub fn open(options: Options) -> Result<Self> {
-        Ok(Self { options })
+        let data = DataRoot::open(&options.data_root)?;
+        let run = RunRoot::open(&options.run_root)?;
+        let store = Store::open(&data);
+        let names = Names::new(data.names());
+        let engine = Self {
+            options,
+            data,
+            run,
+            store,
+            names,
+            cgroups: OnceLock::new(),
+        };
+        engine.sweep()?;
+        Ok(engine)
     }
 
     /// The container operations.
@@ -61,13 +88,12 @@ impl Engine {
         images::Images { engine: self }
     }
 
-    /// Facts about the engine and its host.
-    pub fn info(&self) -> Result<Info> {
-        todo!()
-    }
-
-    /// Versions.
-    pub fn version(&self) -> Version {
-        todo!()
+    /// How this machine mounts its cgroups.
+    pub(crate) fn cgroups(&self) -> Result<&Layout> {
+        if let Some(layout) = self.cgroups.get() {
+            return Ok(layout);
+        }
+        let layout = Layout::detect()?;
+        Ok(self.cgroups.get_or_init(|| layout))
     }
 }

@@ -26,6 +26,7 @@ mod supervised;
 pub use client::{Attachment, Client, Event};
 pub use error::{Error, Result};
 pub use protocol::{AttachOptions, ExitStatus, SlowClient, Status, WaitCondition};
+pub use server::is_served;
 pub use server::restart::{Backoff, should_restart};
 pub use server::stop::{SignalState, can_hear};
 pub use spawn::{Spawned, spawn};

@@ -137,7 +137,7 @@ impl Images<'_> {
     fn in_use(&self) -> Result<Vec<InUse>> {
         // An unreadable container is reported by the commands on containers; here it must not hide the others.
         let (containers, _) = self.engine.load_all()?;
-        let used = |container: crate::containers::Container| {
+        let used = |container: crate::containers::record::Container| {
             Some(InUse {
                 image: container.config.image.as_ref()?.id,
                 container: container.id().to_owned(),

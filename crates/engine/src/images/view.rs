@@ -182,6 +182,7 @@ mod tests {
         let layer = |n, size| barque_image::ImageLayer {
             diff_id: digest(n),
             size,
+            opaque: false,
             blob: None,
         };
         Image {

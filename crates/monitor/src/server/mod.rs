@@ -14,6 +14,7 @@ mod io;
 mod lifecycle;
 pub(crate) mod restart;
 mod socket;
+pub use socket::is_served;
 pub(crate) mod stop;
 
 pub(crate) use clients::Connection;

@@ -17,6 +17,15 @@ use std::path::Path;
 const NAME: &str = "monitor.sock";
 const LOCK: &str = "monitor.lock";
 
+/// Whether a monitor serves the container of this run directory. The caller keeps others from starting
+/// it meanwhile: a start that met this look would think that the container runs.
+///
+/// # Errors
+/// Those of the lock file; not found when there is no such directory.
+pub fn is_served(run_dir: &Path) -> Result<bool> {
+    Ok(FileLock::try_exclusive(&run_dir.join(LOCK))?.is_none())
+}
+
 /// The listening socket; dropping it removes it and then gives the lock up.
 pub(crate) struct ControlSocket {
     dir: OwnedFd,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The first two numbers of a kernel release; Docker's `minKernel` compares no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion {
     /// The 6 of 6.18.
     pub major: u32,

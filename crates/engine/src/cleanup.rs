@@ -1,0 +1,214 @@
+//! Burying what died without its supervisor, and removing what a crashed command left.
+//!
+//! A container's processes cannot outlive its monitor (the kernel kills them with it), and its root
+//! file system was never mounted on the host. So what is left to do is small: empty cgroups, a socket's
+//! directory, a record that still says "running".
+
+use crate::containers::record::Container;
+use crate::containers::{store, userns};
+use crate::error::{Context, Result};
+use crate::{Engine, journal};
+use barque_cgroup::Cgroup;
+use barque_state::lock::FileLock;
+use barque_state::process::ProcessId;
+use barque_types::docker::Status;
+use barque_types::time::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the processes of a group may take to die of SIGKILL.
+pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Exit code of a container whose machine went down under it, as Docker has it.
+const EXIT_LOST: i32 = 255;
+/// Exit code of a container whose monitor was killed: SIGKILL, by the kernel.
+const EXIT_KILLED: i32 = 137;
+
+/// Whether the container's monitor lives.
+pub(crate) fn is_supervised(container: &Container) -> Result<bool> {
+    match &container.state.monitor {
+        Some(monitor) => Ok(monitor.is_alive()?),
+        None => Ok(false),
+    }
+}
+
+/// Records the end of a container whose monitor died, and cleans up after it. `None`: it was made with
+/// `--rm`, and is gone now. The caller holds the container's lock.
+pub(crate) fn bury(engine: &Engine, mut container: Container) -> Result<Option<Container>> {
+    let this_boot =
+        container.state.init.as_ref().is_none_or(|init| {
+            barque_state::process::boot_id().is_ok_and(|boot| boot == init.boot_id)
+        });
+    if let Some(init) = &container.state.init {
+        kill_and_wait(init)?;
+    }
+    remove_cgroup(engine, container.state.cgroup.as_deref())?;
+    remove_run_dir(engine, container.id())?;
+    let state = &mut container.state;
+    state.status = Status::Exited;
+    (state.exit_code, state.error) = match this_boot {
+        true => (
+            EXIT_KILLED,
+            "the container's monitor was killed, and the container with it".to_owned(),
+        ),
+        false => (
+            EXIT_LOST,
+            "the machine went down while the container ran".to_owned(),
+        ),
+    };
+    state.finished_at = Timestamp::now();
+    (state.init, state.monitor, state.cgroup) = (None, None, None);
+    container.store_state()?;
+    if container.config.request.auto_remove {
+        engine.remove_container(&container)?;
+        return Ok(None);
+    }
+    Ok(Some(container))
+}
+
+/// SIGKILLs exactly this process, and waits until it has gone (bounded: a process in an uninterruptible
+/// sleep must not hang every command).
+fn kill_and_wait(process: &ProcessId) -> Result<()> {
+    let Some(pidfd) = process.open()? else {
+        return Ok(());
+    };
+    // ESRCH: it ended by itself.
+    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    let limit = Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit));
+    Ok(())
+}
+
+/// Kills what is left in a container's cgroup and removes it; a group that is gone is fine.
+pub(crate) fn remove_cgroup(engine: &Engine, path: Option<&str>) -> Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let Some(group) = open_cgroup(engine, path)? else {
+        return Ok(());
+    };
+    group.kill_all(KILL_PATIENCE)?;
+    group.remove()?;
+    Ok(())
+}
+
+/// The group, if it still exists.
+fn open_cgroup(engine: &Engine, path: &str) -> Result<Option<Cgroup>> {
+    match Cgroup::open(engine.cgroups()?, path) {
+        Ok(group) => Ok(Some(group)),
+        Err(barque_cgroup::Error::NotFound { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+pub(crate) fn remove_run_dir(engine: &Engine, id: &str) -> Result<()> {
+    remove_tree(&engine.run_dir(id))
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).while_("remove", path),
+        _ => Ok(()),
+    }
+}
+
+impl Engine {
+    /// Removes what crashed commands left. Costs three directory listings when there is nothing.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for (id, journal) in journal::abandoned(&self.data)? {
+            if !self.data.container(&id).join("config.json").exists() {
+                self.purge(&id)?;
+            }
+            journal.done();
+        }
+        self.store.sweep()?;
+        self.sweep_dead_monitors()
+    }
+
+    /// Run directories whose monitor is dead.
+    fn sweep_dead_monitors(&self) -> Result<()> {
+        let dir = self.run.containers();
+        for entry in std::fs::read_dir(&dir).while_("list", &dir)? {
+            let name = entry.while_("list", &dir)?.file_name();
+            if let Some(id) = name.to_str() {
+                self.sweep_run_dir(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_run_dir(&self, id: &str) -> Result<()> {
+        // Under the container's lock: nobody starts it while we look.
+        let _lock = match FileLock::try_exclusive(&self.data.container_lock(id)) {
+            Ok(Some(lock)) => lock,
+            // Somebody starts, ends or removes it right now.
+            Ok(None) => return Ok(()),
+            Err(e) if e.is_not_found() => return remove_run_dir(self, id),
+            Err(e) => return Err(e.into()),
+        };
+        match barque_monitor::is_served(&self.run_dir(id)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // It ended, properly, between the listing and here.
+            Err(_) => return Ok(()),
+        }
+        match self.load_locked(id) {
+            Ok(_) => remove_run_dir(self, id),
+            // A corrupt record is reported by the command that needs it, not by every command.
+            Err(e) => {
+                tracing::warn!(container = id, error = %e, "left alone by the sweep");
+                Ok(())
+            }
+        }
+    }
+
+    /// `<run root>/containers/<id>`: its monitor's socket and lock.
+    pub(crate) fn run_dir(&self, id: &str) -> std::path::PathBuf {
+        self.run.containers().join(id)
+    }
+
+    /// Removes a container that does not run, record first. The caller holds its lock.
+    pub(crate) fn remove_container(&self, container: &Container) -> Result<()> {
+        let journal = journal::Journal::begin(&self.data, container.id())?;
+        let config = container.dir.join("config.json");
+        std::fs::remove_file(&config).while_("remove", &config)?;
+        self.names.release(container.name(), container.id())?;
+        userns::release(&self.data, container.id(), container.config.ids.as_ref())?;
+        self.remove_remains(container.id())?;
+        journal.done();
+        Ok(())
+    }
+
+    /// Removes whatever there is of a container without a record: nothing of it is known but its id.
+    pub(crate) fn purge(&self, id: &str) -> Result<()> {
+        let state = store::load_state(&self.data.container(id)).unwrap_or_default();
+        if let Some(init) = &state.init {
+            kill_and_wait(init)?;
+        }
+        remove_cgroup(self, state.cgroup.as_deref())?;
+        for (name, holder) in self.names.list()? {
+            if holder == id {
+                self.names.release(&name, id)?;
+            }
+        }
+        userns::release_any(&self.data, id)?;
+        let config = self.data.container(id).join("config.json");
+        match std::fs::remove_file(&config) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).while_("remove", &config);
+            }
+            _ => {}
+        }
+        self.remove_remains(id)
+    }
+
+    fn remove_remains(&self, id: &str) -> Result<()> {
+        self.store.remove_container(id)?;
+        remove_run_dir(self, id)?;
+        remove_tree(&self.data.container(id))
+    }
+}
