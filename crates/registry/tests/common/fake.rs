@@ -154,8 +154,11 @@ fn accept(
         }
         let (handler, seen) = (handler.clone(), seen.clone());
         std::thread::spawn(move || {
+            let closer = stream.try_clone();
             // A client that went away ends its connection, not the test.
             let _ = converse(stream, &*handler, &seen);
+            // `open` still has it.
+            let _ = closer.map(|stream| stream.shutdown(std::net::Shutdown::Both));
         });
     }
 }
