@@ -1,2 +1,87 @@
-//! The habits of the house.
-fn main() {}
+//! The habits of the house, as one program: `cargo xtask test | lint | bench | dist`.
+
+mod bench;
+mod dist;
+mod elf;
+mod lint;
+mod test;
+
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test  [ARGS…]     install what the tests need (Debian, as root), build once, run all tests;
+                    ARGS go to `cargo test --workspace`
+  lint              rustfmt, clippy, and the house rules; prints every violation
+  bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many size;
+                    --runs N, default all and 20
+  dist              the static release binary in target/dist, checked and measured";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match args.first().map(String::as_str) {
+        Some("test") => test::run(rest),
+        Some("lint") => lint::run(),
+        Some("bench") => bench::run(rest),
+        Some("dist") => dist::run().map(|_| ()),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    barque_testkit::workspace().to_owned()
+}
+
+/// `target/`, wherever it is.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace().join(dir),
+        None => workspace().join("target"),
+    }
+}
+
+/// Where cargo puts the programs of a profile (`debug`, `release`): `.cargo/config.toml` names an
+/// explicit target, so that `crt-static` stays off proc macros.
+fn programs(profile: &str) -> PathBuf {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    target().join(triple).join(profile)
+}
+
+/// A cargo command in the workspace. The explicit target of the machine, whatever it is.
+fn cargo(subcommand: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(subcommand).current_dir(workspace());
+    if subcommand != "fmt" && subcommand != "metadata" {
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        command.args(["--target", &triple]);
+    }
+    command
+}
+
+/// Runs a command that must succeed.
+fn must(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(())
+}

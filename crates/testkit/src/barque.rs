@@ -260,6 +260,12 @@ impl Barque {
         self.ok(["run", "-d", "--name", name, "busybox", "sleep", "100000"])
     }
 
+    /// Runs a shell script in a running container with `exec`; its stdout.
+    #[track_caller]
+    pub fn inside(&self, container: &str, script: &str) -> String {
+        self.ok(["exec", container, "sh", "-c", script])
+    }
+
     /// Asserts that nothing of the engine runs, is mounted or limited any more, as after `rm` of all.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
