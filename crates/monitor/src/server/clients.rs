@@ -23,9 +23,10 @@ pub(super) const MAX_CLIENTS: usize = 64;
 /// A client that is to be waited for stops the container's output with so many bytes outstanding.
 const HOLD_BACK: usize = 64 * 1024;
 
-/// With so many outstanding, a client that may be dropped is (and any other one after PID 1's end,
-/// when the pipes' content must go somewhere).
+/// With so many outstanding, a client that may be dropped is.
 const DROP_BEYOND: usize = 1024 * 1024;
+
+/// No client has more: [`HOLD_BACK`] and the content of two pipes when PID 1 ends.
 const DROP_ANY_BEYOND: usize = 8 * DROP_BEYOND;
 
 /// Bytes received at once.

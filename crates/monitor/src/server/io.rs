@@ -1,6 +1,6 @@
 //! The container's stdio: pipes or a terminal, and the pumps between them, the log and the clients.
 
-use super::{Monitor, Phase};
+use super::{Monitor, Phase, READ_SIZE};
 use crate::log::Stream;
 use crate::protocol::put_output;
 use crate::supervised::{Config, ContainerIo, Supervised};
@@ -13,6 +13,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Stdin bytes held for a container that does not read; beyond it, clients wait.
 const STDIN_LIMIT: usize = 64 * 1024;
+
+/// More than a pipe holds (/proc/sys/fs/pipe-max-size is 1 MiB).
+const MAX_PIPE: usize = 2 * 1024 * 1024;
 
 /// Our ends.
 #[derive(Default)]
@@ -227,10 +230,15 @@ impl<S: Supervised> Monitor<S> {
         self.pump_output_once(index);
     }
 
-    /// Reads all that is there, after PID 1 has ended.
+    /// Reads what was in the pipes when PID 1 ended, whether or not a client holds output back. Bounded,
+    /// because with a shared pid namespace another process may go on writing for ever.
     pub(super) fn drain_outputs(&mut self) {
         for index in 0..=CONSOLE {
-            while self.pump_output_once(index) {}
+            for _ in 0..MAX_PIPE / READ_SIZE {
+                if !self.pump_output_once(index) {
+                    break;
+                }
+            }
         }
     }
 

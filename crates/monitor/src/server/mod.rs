@@ -165,8 +165,7 @@ impl<S: Supervised> Monitor<S> {
         let mut stdin_full = false;
         if let Phase::Running(run) = &self.phase {
             stdin_full = run.streams.stdin_is_full();
-            let held_back = run.ended.is_none() && self.clients.iter().any(Connection::holds_back);
-            if !held_back {
+            if !self.clients.iter().any(Connection::holds_back) {
                 for (index, fd) in run.streams.outputs() {
                     fds.push(PollFd::new(fd, PollFlags::IN));
                     sources.push(Source::Output(index));
