@@ -16,6 +16,7 @@ and profiles go on naming them.
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 # column, header under usr/lib/linux/uapi/, what the macros in its expressions stand for
@@ -107,8 +108,8 @@ def main():
     out("/// Every call's name, sorted.")
     out("#[rustfmt::skip]")
     out(f"pub(super) static NAMES: [&str; {len(names)}] = [")
-    for n in names:
-        out(f'    "{n}",')
+    for line in textwrap.wrap(", ".join(f'"{n}"' for n in names) + ",", 100):
+        out("    " + line)
     out("];")
     out("")
     out("/// The numbers: a row per name, a column per [`Column`].")

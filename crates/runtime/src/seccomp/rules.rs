@@ -1,6 +1,6 @@
 //! From a specification's rules to what happens to each system call number.
 //!
-//! The reading is that of runc with libseccomp, checked against libseccomp 2.6 (`tests.rs`):
+//! The reading is that of runc with libseccomp, checked against libseccomp 2.6 (`tests/libseccomp.rs`):
 //!
 //! - a name that no architecture has is ignored: profiles name calls of newer kernels than ours;
 //! - a rule with the default's own outcome is dropped, so it cannot shadow another rule;
@@ -166,7 +166,7 @@ impl Rules {
         Ok(())
     }
 
-    /// On x86, s390, powerpc and 32-bit MIPS, socket and System V IPC calls also (once: only) go
+    /// On x86, s390, powerpc and 32-bit MIPS, socket and System V IPC calls also (formerly only) go
     /// through one call each whose first argument says which is meant. A rule for `socket` must hold there
     /// too. The other arguments then lie in the caller's memory, where no filter can look: libseccomp
     /// drops conditions on the first argument and compares pointers for the others. We never let
@@ -237,13 +237,14 @@ impl Rules {
     /// The ranges of one numbering, within `start..=end`.
     fn window(&self, out: &mut Ranges, arch: &Arch, start: u32, end: u32) {
         let mut uses = Vec::with_capacity(self.entries.len() + self.multiplexed.len());
-        for &(call, test) in self.entries.iter().chain(&self.multiplexed) {
-            if let Some(number) = call.number(arch)
-                && (start..=end).contains(&number)
-            {
-                uses.push((number, test));
-            }
-        }
+        let here = |&(call, test): &(Call, u32)| {
+            let number = call.number(arch)?;
+            (start..=end).contains(&number).then_some((number, test))
+        };
+        uses.extend(self.entries.iter().filter_map(here));
+        // A carrier that is not named itself says nothing about how new the profile is.
+        let newest = uses.iter().map(|u| u.0).max();
+        uses.extend(self.multiplexed.iter().filter_map(here));
         uses.sort_unstable();
         out.push(start, Outcome::Answer(self.default));
         for group in uses.chunk_by(|a, b| a.0 == b.0) {
@@ -251,12 +252,9 @@ impl Rules {
             out.push(number, self.outcome(group));
             out.push(number + 1, Outcome::Answer(self.default));
         }
-        let Some(&(newest, _)) = uses.last() else {
-            return;
-        };
-        if self.stub {
+        if let (true, Some(newest)) = (self.stub, newest) {
             let enosys = Outcome::Answer(sys::RET_ERRNO | ENOSYS);
-            out.push(newest + 1, enosys.clone());
+            out.cut(newest + 1, enosys.clone());
             // There, a call number too large for the instruction goes through a register, and one
             // that the kernel does not know shows as 0, long unused (runc's finding).
             if arch.name.starts_with("S390") && start == 0 {
@@ -306,6 +304,14 @@ impl Ranges {
         if self.0.last().is_none_or(|last| last.outcome != outcome) {
             self.0.push(Range { start, outcome });
         }
+    }
+
+    /// As [`push`](Self::push), over whatever was said about larger numbers.
+    fn cut(&mut self, start: u32, outcome: Outcome) {
+        while self.0.last().is_some_and(|last| last.start > start) {
+            self.0.pop();
+        }
+        self.push(start, outcome);
     }
 
     /// Number 0 alone becomes `outcome`.
