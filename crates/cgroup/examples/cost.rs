@@ -92,10 +92,47 @@ fn main() {
             median(remove)
         );
     }
+    joining(&layout, rounds.min(50));
     Cgroup::open(&layout, "/barque-cost")
         .expect("open")
         .remove()
         .expect("remove the parent");
+}
+
+/// A new thread (as good as a new process) that writes `0` to each `tasks`, against a process that
+/// is moved from outside.
+fn joining(layout: &Layout, rounds: usize) {
+    let (mut itself, mut attached) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let path = format!("/barque-cost/join-{round}");
+        let (cgroup, _) = Cgroup::create(layout, &path, &Resources::default()).expect("create");
+        let fds = cgroup.join_fds().expect("join_fds");
+        let thread = std::thread::spawn(move || {
+            let start = Instant::now();
+            for fd in &fds {
+                rustix::io::write(fd, b"0").expect("join");
+            }
+            start.elapsed()
+        });
+        itself.push(thread.join().expect("the thread"));
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .expect("sleep");
+        // What the kernel has once waited for stays good for a moment: a start comes after a pause.
+        std::thread::sleep(Duration::from_millis(100));
+        let start = Instant::now();
+        cgroup.attach(child.id() as i32).expect("attach");
+        attached.push(start.elapsed());
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        cgroup.remove().expect("remove");
+    }
+    println!(
+        "join by itself (v1) {:.3} ms, attach from outside {:.3} ms",
+        median(itself),
+        median(attached)
+    );
 }
 
 /// In milliseconds.

@@ -133,7 +133,8 @@ impl Cgroup {
         if let Some(group) = self.v1_of("cpuacct") {
             let mut stats = cpuacct_v1(&group.dir)?;
             if let Some(cpu) = self.v1_of("cpu") {
-                let text = cpu.dir.text("cpu.stat")?;
+                // Absent without CONFIG_CFS_BANDWIDTH.
+                let text = cpu.dir.read("cpu.stat").unwrap_or_default();
                 stats.periods = value_of(&text, "nr_periods").unwrap_or(0);
                 stats.throttled_periods = value_of(&text, "nr_throttled").unwrap_or(0);
                 stats.throttled = value_of(&text, "throttled_time").unwrap_or(0);

@@ -42,7 +42,7 @@ pub enum Cgroups {
     V2,
     /// v1 alone, with `cpu,cpuacct` and `net_cls,net_prio` co-mounted, as distributions had it.
     V1,
-    /// The same v1 with an empty v2 tree at `/sys/fs/cgroup/unified`.
+    /// The same v1 and, at `/sys/fs/cgroup/unified`, v2 with the controllers that v1 does not have.
     Hybrid,
     /// Nothing is mounted.
     None,

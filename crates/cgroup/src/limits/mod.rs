@@ -6,19 +6,17 @@
 
 mod bpf;
 mod devices;
+mod run;
 mod v1;
 mod v2;
 pub(crate) mod warning;
 
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use barque_types::spec::{CpuLimits, MemoryLimits, Resources};
 
-use barque_sys::bpf as door;
-use barque_types::spec::{DeviceRule, MemoryLimits, Resources};
-use rustix::io::Errno;
-
-use crate::dir::{Dir, put};
+use crate::dir::Dir;
 use crate::error::{Error, Result};
+
+use run::Run;
 
 /// What to do when the kernel does not have the file (or the controller is not mounted).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,34 +103,14 @@ pub(crate) fn apply(
     resources: &Resources,
     fresh: bool,
 ) -> Result<Vec<String>> {
-    let mut run = Run {
-        places,
-        warnings: Vec::new(),
-    };
+    let mut run = Run::new(places);
     if let Some(memory) = &resources.memory {
         let place = places.place("memory");
         check_usage(&place, memory)?;
-        let writes = if place.is_v2() {
-            v2::memory(memory, current_memory_limit(&place, memory, fresh)?)?
-        } else {
-            v1::memory(memory, fresh)?
-        };
-        run.step("memory", writes)?;
+        run.step("memory", memory_writes(&place, memory, fresh)?)?;
     }
     if let Some(cpu) = &resources.cpu {
-        let place = places.place("cpu");
-        let writes = if place.is_v2() {
-            let quota_kept = cpu.quota.unwrap_or(0) == 0 && cpu.period.unwrap_or(0) != 0 && !fresh;
-            let current = if quota_kept {
-                current_quota(&place)?
-            } else {
-                None
-            };
-            v2::cpu(cpu, current.as_deref())
-        } else {
-            v1::cpu(cpu)
-        };
-        run.step("cpu", writes)?;
+        run.step("cpu", cpu_writes(&places.place("cpu"), cpu, fresh)?)?;
         // The same two files, with the same meaning, in both versions.
         run.step("cpuset", cpuset(cpu.cpus.as_deref(), cpu.mems.as_deref()))?;
     }
@@ -161,6 +139,27 @@ pub(crate) fn apply(
     }
     run.unified(resources)?;
     Ok(run.warnings)
+}
+
+fn memory_writes(place: &Place<'_>, memory: &MemoryLimits, fresh: bool) -> Result<Vec<Write>> {
+    if place.is_v2() {
+        v2::memory(memory, current_memory_limit(place, memory, fresh)?)
+    } else {
+        v1::memory(memory, fresh)
+    }
+}
+
+fn cpu_writes(place: &Place<'_>, cpu: &CpuLimits, fresh: bool) -> Result<Vec<Write>> {
+    if !place.is_v2() {
+        return Ok(v1::cpu(cpu));
+    }
+    let quota_stays = cpu.quota.unwrap_or(0) == 0 && cpu.period.unwrap_or(0) != 0 && !fresh;
+    let current = if quota_stays {
+        current_quota(place)?
+    } else {
+        None
+    };
+    Ok(v2::cpu(cpu, current.as_deref()))
 }
 
 /// `pids.max` is the same in both versions. 0 is "no limit", as Docker's `--pids-limit 0` says; a
@@ -255,220 +254,6 @@ fn current_quota(place: &Place<'_>) -> Result<Option<String>> {
             Ok(text.split_ascii_whitespace().next().map(str::to_owned))
         }
         _ => Ok(None),
-    }
-}
-
-struct Run<'a> {
-    places: &'a dyn Places,
-    warnings: Vec<String>,
-}
-
-/// How one write went.
-enum Outcome {
-    Done,
-    /// No candidate file exists.
-    Missing,
-    /// Refused in a way that may depend on another limit of the same step.
-    Later(Error),
-}
-
-impl Run<'_> {
-    fn warn(&mut self, text: &str) {
-        if !self.warnings.iter().any(|known| known == text) {
-            self.warnings.push(text.to_owned());
-        }
-    }
-
-    /// Performs the writes of one controller. Limits that constrain each other (memory and memory
-    /// plus swap, quota and period) are accepted in one order when raised and in the other when
-    /// lowered; instead of reading what is in force, a refused write is tried again after the
-    /// others, as long as each round gets further.
-    fn step(&mut self, controller: &str, writes: Vec<Write>) -> Result<()> {
-        let place = self.places.place(controller);
-        let mut pending = writes;
-        while !pending.is_empty() {
-            let before = pending.len();
-            let mut later = Vec::new();
-            let mut first_error = None;
-            for write in pending {
-                match perform(place.dir(), &write)? {
-                    Outcome::Done => {}
-                    Outcome::Missing => self.missing(&place, controller, &write.missing)?,
-                    Outcome::Later(error) => {
-                        first_error.get_or_insert(error);
-                        later.push(write);
-                    }
-                }
-            }
-            match first_error {
-                Some(error) if later.len() == before => return Err(error),
-                _ => pending = later,
-            }
-        }
-        Ok(())
-    }
-
-    fn missing(&mut self, place: &Place<'_>, controller: &str, missing: &Missing) -> Result<()> {
-        match (place, missing) {
-            (_, Missing::Ignore) => {}
-            // Not the kernel lacks it: this parent does, and that can be put right.
-            (Place::Refused(why), _) => return Err(Error::unsupported(why.clone())),
-            (_, Missing::Warn(text)) => self.warn(text),
-            (Place::Nowhere, Missing::Fail(limit)) => {
-                return Err(Error::unsupported(format!(
-                    "{limit}: the cgroup controller {controller} is not mounted or not in this kernel"
-                )));
-            }
-            (_, Missing::Fail(limit)) => {
-                return Err(Error::unsupported(format!(
-                    "{limit}: not supported by this kernel's cgroup controller {controller}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn devices(&mut self, rules: &[DeviceRule]) -> Result<()> {
-        let rules = devices::normalise(rules)?;
-        match self.places.place("devices") {
-            Place::V1(_) => self.step("devices", devices::v1_writes(&rules)?),
-            Place::V2(dir) => attach(dir, &rules),
-            Place::Refused(why) => Err(Error::unsupported(why)),
-            Place::Nowhere => {
-                self.warn(warning::DEVICES);
-                Ok(())
-            }
-        }
-    }
-
-    /// `resources.unified`: files of v2, written as they are given.
-    fn unified(&mut self, resources: &Resources) -> Result<()> {
-        for (file, value) in &resources.unified {
-            let Some(dir) = self.places.unified() else {
-                return Err(Error::unsupported(format!(
-                    "unified limit {file}: this machine has no cgroup v2 hierarchy"
-                )));
-            };
-            let known_form = file.contains('.') && !file.contains('/') && !file.starts_with('.');
-            // `cgroup.procs` and its like are not limits; they are ours to write.
-            if !known_form || file.starts_with("cgroup.") && !file.starts_with("cgroup.max.") {
-                return Err(Error::unsupported(format!(
-                    "unified limit {file:?} is not the name of a limit of cgroup v2"
-                )));
-            }
-            for line in value.lines().filter(|line| !line.trim().is_empty()) {
-                match dir.set(file, line) {
-                    Err(Error::Rejected {
-                        source: Errno::NOENT,
-                        ..
-                    }) => {
-                        let controller = file.split('.').next().unwrap_or(file);
-                        let why = match self.places.place(controller) {
-                            Place::Refused(why) => why,
-                            _ => format!(
-                                "{} has no such file: the controller {controller} is not on v2 here, or this kernel lacks the limit",
-                                dir.path().display()
-                            ),
-                        };
-                        return Err(Error::unsupported(format!("unified limit {file}: {why}")));
-                    }
-                    result => result?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Compiles the rules and makes the program the group's only one.
-fn attach(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
-    let program = bpf::compile(rules);
-    let fd = door::load_cgroup_device(&program, "barque_devices").map_err(|error| {
-        Error::unsupported(format!(
-            "device rules of {}: the kernel did not load the BPF program: {error}",
-            dir.path().display()
-        ))
-    })?;
-    door::set_cgroup_device(dir.as_fd(), fd.as_fd())
-        .map_err(|source| Error::io("attach the device program to", dir.path(), source))
-}
-
-fn perform(dir: Option<&Dir>, write: &Write) -> Result<Outcome> {
-    let Some(dir) = dir else {
-        return Ok(Outcome::Missing);
-    };
-    for (file, lines) in &write.candidates {
-        let fd = match dir.writer(file) {
-            Ok(fd) => fd,
-            // EACCES: the file exists, but this kernel made it read-only.
-            Err(Errno::NOENT) => continue,
-            Err(source) => return Err(Error::io("open", dir.path().join(file), source)),
-        };
-        for line in lines {
-            match put(fd.as_fd(), line) {
-                Ok(()) => {}
-                Err(errno) if not_supported(errno) => return Ok(Outcome::Missing),
-                Err(errno @ (Errno::INVAL | Errno::BUSY | Errno::NOSPC)) => {
-                    return Ok(Outcome::Later(rejected(dir.path().join(file), line, errno)));
-                }
-                Err(errno) => return Err(rejected(dir.path().join(file), line, errno)),
-            }
-        }
-        return Ok(Outcome::Done);
-    }
-    Ok(Outcome::Missing)
-}
-
-/// EOPNOTSUPP, or the kernel's internal ENOTSUPP (524) that some cgroup files let out.
-fn not_supported(errno: Errno) -> bool {
-    errno == Errno::OPNOTSUPP || errno.raw_os_error() == 524
-}
-
-fn rejected(file: PathBuf, value: &str, source: Errno) -> Error {
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("");
-    let hint = match (name, source) {
-        ("memory.limit_in_bytes", Errno::BUSY) => {
-            "; the group uses more than that and it cannot be reclaimed"
-        }
-        ("memory.limit_in_bytes", Errno::INVAL) => {
-            "; the memory limit cannot be above memory plus swap: raise that too"
-        }
-        ("memory.memsw.limit_in_bytes", Errno::INVAL) => {
-            "; memory plus swap cannot be below the memory limit"
-        }
-        ("cpu.rt_runtime_us", Errno::INVAL) => {
-            "; the parent group must have real-time runtime to give (its cpu.rt_runtime_us)"
-        }
-        ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", Errno::INVAL) => {
-            "; the period is 1000 to 1000000 us, the quota at least 1000 us and, on v1, not above the parent's"
-        }
-        ("cpu.cfs_burst_us" | "cpu.max.burst", Errno::INVAL) => {
-            "; the burst cannot be above the quota"
-        }
-        ("cpu.shares" | "cpu.weight", Errno::INVAL) => "; an idle group has no weight",
-        ("cpuset.cpus" | "cpuset.mems", _) => {
-            "; only processors and memory nodes that exist and that the parent group has can be given"
-        }
-        ("devices.allow", Errno::PERM) => {
-            "; the parent group does not have this access, so it cannot be given"
-        }
-        ("io.max", Errno::NODEV) => {
-            "; there is no such block device (a partition cannot be limited, its disk can)"
-        }
-        (name, Errno::NODEV) if name.starts_with("blkio.") => {
-            "; there is no such block device (a partition cannot be limited, its disk can)"
-        }
-        ("net_prio.ifpriomap", Errno::NODEV) => "; there is no such interface",
-        _ => "",
-    };
-    Error::Rejected {
-        file,
-        value: value.to_owned(),
-        hint: hint.to_owned(),
-        source,
     }
 }
 

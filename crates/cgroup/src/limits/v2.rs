@@ -76,7 +76,7 @@ fn swap_max(limit: Option<i64>, swap: Option<i64>, current: Option<i64>) -> Resu
 /// The straight line between the ends makes the default 1024 a weight of 39, so that a container
 /// with default shares gets less than half of what a plain v2 group gets. This is the curve through
 /// the three points (2, 1), (1024, 100), (262144, 10000) instead: quadratic in log2 of the shares,
-/// for log10 of the weight; runc and crun have it too since 2025.
+/// for log10 of the weight. Newer runc and crun convert so, too.
 fn weight_of(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;

@@ -37,9 +37,7 @@ fn memory_limits_are_raised_and_lowered_in_any_order() {
     let limits = || {
         let memory = group.file("memory", "memory.limit_in_bytes", "memory.max");
         let swap = group.file("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
-        let swap = if group.on_v1("memory") {
-            swap
-        } else if swap == "max" {
+        let swap = if group.on_v1("memory") || swap == "max" {
             swap
         } else {
             // v2 counts swap alone.
@@ -130,14 +128,13 @@ fn the_cpu_quota_throttles() {
     let group = Group::new(r#"{"cpu":{"quota":5000,"period":100000,"shares":512}}"#);
     let mut member = group.shell("while :; do :; done");
     member.go();
+    // The time is added when a throttled group is let go, after the count.
     until("throttling", || {
-        group.stats().unwrap().cpu.unwrap().throttled_periods > 2
+        let cpu = group.stats().unwrap().cpu.unwrap();
+        cpu.throttled_periods > 2 && cpu.throttled > 0
     });
     let cpu = group.stats().unwrap().cpu.unwrap();
-    assert!(
-        cpu.throttled > 0 && cpu.usage > 0 && cpu.periods > 2,
-        "{cpu:?}"
-    );
+    assert!(cpu.usage > 0 && cpu.periods > 2, "{cpu:?}");
 
     let show = || {
         if group.on_v1("cpu") {
@@ -338,15 +335,15 @@ fn unified_files_are_written_as_they_are() {
         return;
     }
     // Files that v2 has for whatever controller, also on a hybrid machine.
-    group
-        .apply(&resources(
-            r#"{"unified":{"cgroup.max.descendants":"7","hugetlb.2MB.max":"2097152"}}"#,
-        ))
-        .unwrap();
+    let descendants = r#"{"unified":{"cgroup.max.descendants":"7"}}"#;
+    group.apply(&resources(descendants)).unwrap();
     assert_eq!(
         std::fs::read_to_string(group.dir("").join("cgroup.max.descendants")).unwrap(),
         "7\n"
     );
+    let huge = r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#;
+    let result = group.apply(&resources(huge));
+    assert_eq!(result.is_err(), group.on_v1("hugetlb"), "{result:?}");
     for bad in ["cgroup.procs", "../x.y", "nonsense.max", "memory/max.x"] {
         let json = format!(r#"{{"unified":{{"{bad}":"1"}}}}"#);
         let error = group.apply(&resources(&json)).unwrap_err();

@@ -31,6 +31,18 @@ fn groups_below_a_new_parent_can_be_entered_and_limited() {
     Cgroup::open(&layout, &parent).unwrap().remove().unwrap();
 }
 
+/// A limit whose controller is on v2, if there is one.
+fn limit_on_v2(group: &Group) -> Option<&'static str> {
+    group.v2_fd()?;
+    if !group.on_v1("memory") {
+        Some(r#"{"memory":{"limit":33554432}}"#)
+    } else if !group.on_v1("hugetlb") {
+        Some(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#)
+    } else {
+        None
+    }
+}
+
 /// A bind mount that is taken away at the end.
 struct Bind(PathBuf);
 
@@ -66,18 +78,17 @@ fn a_visible_root_that_is_not_the_real_one() {
     // The container's own processes sit in the root, which so cannot hand controllers down.
     let mut member = outer.shell("exec sleep 1000");
     member.go();
-    let limit = if outer.on_v1("memory") {
-        r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#
-    } else {
-        r#"{"memory":{"limit":33554432}}"#
-    };
-    let (inner, warnings) = Cgroup::create(&layout, "/barque/x", &resources(limit)).unwrap();
+    let limit = limit_on_v2(&outer);
+    let (inner, warnings) =
+        Cgroup::create(&layout, "/barque/x", &resources(limit.unwrap_or("{}"))).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     let full = outer.dir("").join("barque/x");
     assert!(full.is_dir());
-    // They were moved aside, and are still in the container's group.
-    let moved = std::fs::read_to_string(outer.dir("").join("init/cgroup.procs")).unwrap();
-    assert_eq!(moved.trim(), member.pid().to_string());
+    if limit.is_some() {
+        // They were moved aside, and are still in the container's group.
+        let moved = std::fs::read_to_string(outer.dir("").join("init/cgroup.procs")).unwrap();
+        assert_eq!(moved.trim(), member.pid().to_string());
+    }
     assert!(outer.pids().unwrap().contains(&member.pid()));
     // A relative path is below the group of this process.
     let (relative, _) = Cgroup::create(&layout, "rel", &Resources::default()).unwrap();
@@ -115,18 +126,13 @@ fn a_parent_with_processes_is_explained() {
         assert!(status.success(), "{stderr}");
     }
 
-    let v1 = parent.on_v1("memory");
-    let limit = if v1 && parent.v2_fd().is_some() {
-        r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#
-    } else {
-        r#"{"memory":{"limit":33554432}}"#
+    let Some(limit) = limit_on_v2(&parent) else {
+        // v1 does not mind.
+        let limit = resources(r#"{"memory":{"limit":33554432}}"#);
+        let (child, _) = Cgroup::create(&layout, &path, &limit).unwrap();
+        return child.remove().unwrap();
     };
     let result = Cgroup::create(&layout, &path, &resources(limit));
-    if v1 && parent.v2_fd().is_none() {
-        // v1 does not mind.
-        result.unwrap().0.remove().unwrap();
-        return;
-    }
     let error = result.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     let text = error.to_string();
@@ -141,6 +147,22 @@ fn a_parent_with_processes_is_explained() {
             .iter()
             .all(|directory| !directory.exists())
     );
+}
+
+#[test]
+fn a_threaded_parent_is_explained() {
+    let parent = Group::new("{}");
+    let path = format!("{}/child", parent.path());
+    if parent.on_v1("cpu") || parent.v2_fd().is_none() {
+        // Only v2 controllers that divide threads make one; on v1 the parent is as good as any.
+        let (child, _) = Cgroup::create(&layout(), &path, &Resources::default()).unwrap();
+        return child.remove().unwrap();
+    }
+    let _member = parent.shell("sleep 1000");
+    std::fs::write(parent.dir("").join("cgroup.subtree_control"), "+cpu").unwrap();
+    let error = Cgroup::create(&layout(), &path, &Resources::default()).unwrap_err();
+    assert!(error.to_string().contains("threaded"), "{error}");
+    assert!(!parent.dir("").join("child").exists());
 }
 
 #[test]
@@ -160,6 +182,10 @@ fn a_process_is_born_beside_an_init_that_moved_on() {
     std::fs::create_dir(root.join("scope")).unwrap();
     std::fs::write(root.join("scope/cgroup.procs"), init.pid().to_string()).unwrap();
     assert_eq!(beside(&group), own, "nothing is handed down yet");
+    if limit_on_v2(&group).is_none() {
+        // Nor can it be, without a controller.
+        return;
+    }
     std::fs::write(root.join("cgroup.subtree_control"), "+hugetlb").unwrap();
     let scope = std::fs::File::open(root.join("scope")).unwrap();
     assert_eq!(beside(&group), identity(&scope));

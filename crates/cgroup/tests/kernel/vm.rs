@@ -27,7 +27,7 @@ fn run(cgroups: Cgroups, before: &str) -> Outcome {
 fn pure_v2_in_a_virtual_machine() {
     run(
         Cgroups::V2,
-        "test -f /sys/fs/cgroup/cgroup.controllers && test ! -d /sys/fs/cgroup/memory",
+        "test -f /sys/fs/cgroup/cgroup.controllers && test ! -d /sys/fs/cgroup/memory || exit 99",
     );
 }
 
@@ -42,6 +42,16 @@ fn v2_with_a_stray_v1_hierarchy_in_a_virtual_machine() {
 fn pure_v1_with_co_mounted_controllers_in_a_virtual_machine() {
     run(
         Cgroups::V1,
-        "test -d /sys/fs/cgroup/cpu,cpuacct && test ! -d /sys/fs/cgroup/unified",
+        "test -d /sys/fs/cgroup/cpu,cpuacct && test ! -d /sys/fs/cgroup/unified || exit 99",
+    );
+}
+
+/// What systemd made of v1 for years: every controller on v1, and a v2 tree with none but
+/// those that v1 never had.
+#[test]
+fn hybrid_with_everything_on_v1_in_a_virtual_machine() {
+    run(
+        Cgroups::Hybrid,
+        "grep -E 'memory|cpu|hugetlb' /sys/fs/cgroup/unified/cgroup.controllers && exit 99",
     );
 }
