@@ -311,6 +311,9 @@ impl Barque {
         ] {
             let entries = std::fs::read_dir(self.seen(&self.dir.path().join(place)));
             for entry in entries.into_iter().flatten().flatten() {
+                if entry.file_name() == ".lock" {
+                    continue; // of the names; it outlives them
+                }
                 faults.push(format!("file {}", entry.path().display()));
             }
         }
