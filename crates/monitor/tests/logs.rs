@@ -189,3 +189,17 @@ fn a_follower_that_was_outrun_goes_on_with_the_oldest_that_is_left() {
         }
     }
 }
+
+#[test]
+fn a_log_emptied_by_hand_is_followed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, path) = writer(dir.path(), 100_000, 2);
+    log.write(Stream::Stdout, b"long enough before\n");
+    let mut reader = Reader::open(&path, ReadOptions::default()).unwrap();
+    assert!(reader.next_entry().unwrap().is_some());
+    assert!(reader.next_entry().unwrap().is_none());
+    std::fs::File::create(&path).unwrap();
+    assert!(reader.next_entry().unwrap().is_none());
+    log.write(Stream::Stdout, b"after\n");
+    assert_eq!(reader.next_entry().unwrap().unwrap().bytes, b"after\n");
+}

@@ -595,11 +595,11 @@ fn the_monitor_is_a_daemon_and_the_container_inherits_nothing_of_it() {
     let (_, monitor) = c.pids.unwrap();
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{monitor}/{name}")).unwrap();
     assert_eq!(read("comm"), "barque-monitor\n");
-    assert!(
-        read("cmdline").starts_with("barque-monitor 0123456789ab\0"),
-        "{}",
+    eventually("ps shows what it is, soon after the start", || {
         read("cmdline")
-    );
+            .starts_with("barque-monitor 0123456789ab\0")
+            .then_some(())
+    });
     let stat = read("stat");
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     assert_eq!(fields[3], monitor.to_string(), "leader of its session");

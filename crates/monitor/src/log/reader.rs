@@ -193,6 +193,11 @@ impl Reader {
                 if n > 0 {
                     return Ok(true);
                 }
+                if part.file.metadata().is_ok_and(|m| m.len() < part.at) {
+                    // Somebody emptied the file by hand: begin again with what comes.
+                    part.at = 0;
+                    continue;
+                }
                 if self.parts.len() == 1 {
                     if !self.find_successors()? {
                         return Ok(false);

@@ -122,7 +122,7 @@ impl Connection {
     }
 
     pub(super) fn is_attached(&self) -> bool {
-        self.attach.is_some()
+        self.attach.is_some() && !self.gone
     }
 
     pub(super) fn wants(&self, stream: Stream) -> bool {

@@ -41,6 +41,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// After SIGKILL, when a `stop` gives up and says so.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// After so long without events the monitor gives back the memory that it will not need while it waits.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// How long a client that may be dropped gets to take its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -93,6 +96,8 @@ pub(crate) struct Monitor<S> {
     log: Option<log::Writer>,
     size: Option<(u16, u16)>,
     buffer: Box<[u8]>,
+    /// When memory is given back; `None`: it has been.
+    tidy_at: Option<Instant>,
 }
 
 /// What a poll entry stands for.
@@ -129,8 +134,10 @@ impl<S: Supervised> Monitor<S> {
                 signal: None,
             },
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
+            tidy_at: None,
         };
         monitor.first_start();
+        monitor.tidy_at = Some(Instant::now() + QUIET);
         // After the caller has its answer, for this is not on the path of a start.
         monitor.flush_clients();
         let id = monitor.config.id.get(..12).unwrap_or(&monitor.config.id);
@@ -143,6 +150,9 @@ impl<S: Supervised> Monitor<S> {
     /// One turn of the loop: wait, then handle what is ready.
     fn turn(&mut self) {
         let ready = self.wait();
+        if !ready.is_empty() {
+            self.tidy_at = Some(Instant::now() + QUIET);
+        }
         for (source, flags) in ready {
             match source {
                 Source::Output(index) => self.pump_output(index),
@@ -216,10 +226,15 @@ impl<S: Supervised> Monitor<S> {
                     .any(|c| c.has_output() && !c.must_be_waited_for())
             }),
         };
-        [phase, self.stopping.kill_at, self.stopping.give_up_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            phase,
+            self.stopping.kill_at,
+            self.stopping.give_up_at,
+            self.tidy_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn check_deadlines(&mut self) {
@@ -227,6 +242,10 @@ impl<S: Supervised> Monitor<S> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|d| d <= now);
         if passed(self.stopping.kill_at) {
             self.kill_now();
+        }
+        if passed(self.tidy_at) {
+            barque_sys::memory::release_unused();
+            self.tidy_at = None;
         }
         if passed(self.stopping.give_up_at) {
             self.give_up_stopping();

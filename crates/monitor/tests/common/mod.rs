@@ -160,7 +160,9 @@ fn run_spawner() {
     let plan: Plan = serde_json::from_str(&std::env::var(PLAN).unwrap()).unwrap();
     let dir = plan.fake.events.parent().unwrap().to_owned();
     let begin = Instant::now();
-    match spawn(plan.config, plan.fake, plan.attach) {
+    let spawned = spawn(plan.config, plan.fake, plan.attach);
+    let took = begin.elapsed().as_micros();
+    match spawned {
         Ok(spawned) => {
             println!(
                 "SPAWNED {} {} {}",
@@ -168,12 +170,15 @@ fn run_spawner() {
                 spawned.monitor_pid,
                 spawned.warnings.len()
             );
-            println!("TOOK {} us", begin.elapsed().as_micros());
+            println!("TOOK {took} us");
             if let Some(attachment) = spawned.attachment {
                 stream(attachment, plan.attach.is_some_and(|a| a.stdin), &dir);
             }
         }
-        Err(Error::Start(error)) => println!("START_ERROR {} {}", error.exit_code, error.message),
+        Err(Error::Start(error)) => {
+            println!("START_ERROR {} {}", error.exit_code, error.message);
+            println!("TOOK {took} us");
+        }
         Err(error) => println!("ERROR {error}"),
     }
 }
