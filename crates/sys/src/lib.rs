@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod daemon;
 pub mod fsops;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod process;
