@@ -44,6 +44,8 @@ pub(crate) enum FromChild {
         /// Its pid in the pid namespace of the caller.
         pid: i32,
     },
+    /// Only from the helper of `rootfs`: the detached mount is attached.
+    Mounted,
     /// It is over.
     Failed(Error),
 }

@@ -183,9 +183,15 @@ fn supply(
         }
         None => None,
     };
-    let user_namespace = user_namespace.as_ref().map(AsFd::as_fd);
-    sources::map_to_container(&plan.mounts, sources, user_namespace)?;
-    let root = rootfs::mount(rootfs, user_namespace)?;
+    let idmap = user_namespace
+        .as_ref()
+        .zip(plan.id_maps.as_ref())
+        .map(|(fd, maps)| rootfs::Idmap {
+            user_namespace: fd.as_fd(),
+            root: maps.root(),
+        });
+    sources::map_to_container(&plan.mounts, sources, idmap.map(|i| i.user_namespace))?;
+    let root = rootfs::mount(rootfs, idmap)?;
     // Until the container is complete, nothing that it mounts may reach the host through a shared
     // root directory; events from the host are let in if they are wanted in the end.
     let propagation = match plan.root_propagation.0 {
@@ -228,7 +234,7 @@ fn await_ready(mut child: Child, socket: Socket, supplied: Result<()>) -> Result
                 child.end();
                 return Err(error);
             }
-            Some((FromChild::Sibling { .. }, _)) => {}
+            Some((FromChild::Sibling { .. } | FromChild::Mounted, _)) => {}
             None => {
                 return Err(Error::Died {
                     doing: "making the container".to_owned(),

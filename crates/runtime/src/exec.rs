@@ -136,7 +136,7 @@ fn await_execution(socket: &Socket) -> Result<Running> {
                 }
                 return Err(error);
             }
-            Some((FromChild::Sibling { .. }, None)) => {
+            Some((FromChild::Sibling { .. } | FromChild::Mounted, _)) => {
                 return Err(Error::invalid(
                     "control socket",
                     "a process without its pidfd",

@@ -33,3 +33,5 @@ pub use create::{Created, Running, create};
 pub use error::{Error, Result};
 pub use exec::{exec, open_namespace, open_pidfd};
 pub use options::{CgroupJoin, CreateOptions, ExecOptions, Rootfs, Stdio, UserSpec};
+#[doc(hidden)]
+pub use rootfs::{Idmap, mount_as_on};

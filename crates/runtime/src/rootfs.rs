@@ -4,33 +4,71 @@
 //! namespace cannot read the `trusted.overlay.*` attributes of the layers (it would need its own,
 //! `user.overlay.*`) nor mark opaque directories in the way the rest of the store understands.
 
+use crate::channel::{self, FromChild};
 use crate::error::{Context as _, Error, Result};
-use crate::fsctx::{Context, clone_tree};
+use crate::fsctx::{Context, attach, clone_tree};
 use crate::options::Rootfs;
-use barque_sys::mount::{Attributes, Change, set_attributes};
-use barque_sys::process::{CloneArgs, Namespaces, classic_mount, clone_process, reap};
+use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
+use barque_sys::process::{CloneArgs, Namespaces, classic_mount, clone_process, reap, set_fs_ids};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
+use rustix::thread::{capabilities, set_capabilities};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Mounts it. `idmap` is the user namespace of the container, when it has one of its own.
-pub(crate) fn mount(rootfs: &Rootfs, idmap: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
-    match rootfs {
+/// How the layers' ids are mapped.
+#[derive(Debug, Clone, Copy)]
+#[doc(hidden)]
+pub struct Idmap<'a> {
+    /// The container's user namespace.
+    pub user_namespace: BorrowedFd<'a>,
+    /// What its uid 0 and gid 0 are outside.
+    pub root: (u32, u32),
+}
+
+/// Mounts it. `idmap` is for a container with a user namespace of its own.
+pub(crate) fn mount(rootfs: &Rootfs, idmap: Option<Idmap<'_>>) -> Result<OwnedFd> {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    mount_as_on(&release, rootfs, idmap)
+}
+
+/// The same in the way that a kernel of that release allows (newer ones allow the older ways too,
+/// which is how they are tested).
+#[doc(hidden)]
+pub fn mount_as_on(release: &str, rootfs: &Rootfs, idmap: Option<Idmap<'_>>) -> Result<OwnedFd> {
+    let (lower, upper, work, volatile) = match rootfs {
         Rootfs::Directory(path) => {
-            clone_tree(CWD, path, true).step(|| format!("opening the root file system {path:?}"))
+            return clone_tree(CWD, path, true)
+                .step(|| format!("opening the root file system {path:?}"));
         }
         Rootfs::Overlay {
             lower,
             upper,
             work,
             volatile,
-        } => {
-            let layers = Layers::open(lower, upper, work, idmap)?;
-            mount_overlay(&layers, *volatile, Api::of_this_kernel())
-        }
+        } => (lower, upper, work, *volatile),
+    };
+    let overlay = Overlay {
+        lower,
+        upper,
+        work,
+        volatile,
+        idmap,
+    };
+    let kernel = Kernel::of_release(release);
+    if idmap.is_some() && !kernel.detached_layers {
+        return overlay.mount_by_helper(kernel.api);
     }
+    let layers = overlay.open()?;
+    if kernel.api == Api::Classic && layers.paths().len() > MAX_STRING {
+        return overlay.mount_by_helper(kernel.api);
+    }
+    overlay.mount(&layers, kernel.api)
 }
 
 /// The directories of an overlay, opened for reading.
@@ -38,46 +76,207 @@ struct Layers {
     lower: Vec<OwnedFd>,
     upper: OwnedFd,
     work: OwnedFd,
+    /// The detached idmapped mounts that they are on, with the paths they were taken from. An
+    /// overlay takes no layer whose mount is gone, so they live until it is mounted.
+    trees: Vec<(PathBuf, OwnedFd)>,
 }
 
 impl Layers {
-    fn open(
-        lower: &[PathBuf],
-        upper: &Path,
-        work: &Path,
-        idmap: Option<BorrowedFd<'_>>,
-    ) -> Result<Self> {
-        if lower.is_empty() {
+    /// The lower layers as one string of paths.
+    fn paths(&self) -> String {
+        self.lower.iter().map(path_of).collect::<Vec<_>>().join(":")
+    }
+
+    /// All options in one string, relative to `/proc/self/fd`: short, and free of characters that
+    /// would have to be escaped.
+    fn classic_options(&self, volatile: bool) -> String {
+        let lower: Vec<String> = self
+            .lower
+            .iter()
+            .map(|fd| fd.as_raw_fd().to_string())
+            .collect();
+        let mut options = vec![
+            format!("lowerdir={}", lower.join(":")),
+            format!("upperdir={}", self.upper.as_raw_fd()),
+            format!("workdir={}", self.work.as_raw_fd()),
+        ];
+        options.extend(OPTIONS.iter().map(|(k, v)| format!("{k}={v}")));
+        if volatile {
+            options.push("volatile".to_owned());
+        }
+        options.join(",")
+    }
+}
+
+fn path_of(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// An overlay that is to be mounted.
+struct Overlay<'a> {
+    lower: &'a [PathBuf],
+    upper: &'a Path,
+    work: &'a Path,
+    volatile: bool,
+    idmap: Option<Idmap<'a>>,
+}
+
+impl Overlay<'_> {
+    fn open(&self) -> Result<Layers> {
+        if self.lower.is_empty() {
             return Err(Error::invalid(
                 "rootfs",
                 "an overlay needs at least one lower layer",
             ));
         }
-        let Some(user_namespace) = idmap else {
-            return Ok(Self {
-                lower: lower
+        let Some(Idmap { user_namespace, .. }) = self.idmap else {
+            return Ok(Layers {
+                lower: self
+                    .lower
                     .iter()
                     .map(|p| open(CWD, p, p))
                     .collect::<Result<_>>()?,
-                upper: open(CWD, upper, upper)?,
-                work: open(CWD, work, work)?,
+                upper: open(CWD, self.upper, self.upper)?,
+                work: open(CWD, self.work, self.work)?,
+                trees: Vec::new(),
             });
         };
         // upper and work have to be on one mount: it is that of the directory that holds both.
-        let both = common_ancestor(upper, work);
-        let tree = idmapped(&both, user_namespace)?;
-        let inside = |path: &Path| {
-            let relative = path.strip_prefix(&both).unwrap_or(path);
-            open(tree.as_fd(), relative, path)
+        let both = common_ancestor(self.upper, self.work);
+        let mut trees = vec![(both.clone(), idmapped(&both, user_namespace)?)];
+        let inside = |path: &Path, tree: &OwnedFd| {
+            open(tree.as_fd(), path.strip_prefix(&both).unwrap_or(path), path)
         };
-        Ok(Self {
-            lower: lower
-                .iter()
-                .map(|p| open(idmapped(p, user_namespace)?.as_fd(), Path::new("."), p))
-                .collect::<Result<_>>()?,
-            upper: inside(upper)?,
-            work: inside(work)?,
+        let (upper, work) = (
+            inside(self.upper, &trees[0].1)?,
+            inside(self.work, &trees[0].1)?,
+        );
+        let mut lower = Vec::with_capacity(self.lower.len());
+        for path in self.lower {
+            let tree = idmapped(path, user_namespace)?;
+            lower.push(open(tree.as_fd(), Path::new("."), path)?);
+            trees.push((path.clone(), tree));
+        }
+        Ok(Layers {
+            lower,
+            upper,
+            work,
+            trees,
         })
+    }
+
+    fn mount(&self, layers: &Layers, api: Api) -> Result<OwnedFd> {
+        let context = Context::open("overlay", STEP)?;
+        context.set("source", "overlay")?;
+        let set = |key: &str, fd: &OwnedFd| match api {
+            Api::Descriptors => context.set_fd(key, fd),
+            Api::Paths | Api::Classic => context.set(key, &path_of(fd)),
+        };
+        if api == Api::Classic {
+            context.set("lowerdir", &layers.paths())?;
+        } else {
+            for fd in &layers.lower {
+                set("lowerdir+", fd)?;
+            }
+        }
+        set("upperdir", &layers.upper)?;
+        set("workdir", &layers.work)?;
+        for (key, value) in OPTIONS {
+            context.set(key, value)?;
+        }
+        if self.volatile {
+            context.flag("volatile")?;
+        }
+        self.as_root_of_the_layers(|| context.mount(Attributes::NONE))
+    }
+
+    /// An overlay works in its upper layer as whoever mounts it. Our own uid 0 does not exist in
+    /// idmapped layers (the kernel would mount it read-only, after EOVERFLOW on the work
+    /// directory): the container's root does. Capabilities stay, as they do for any other overlay.
+    fn as_root_of_the_layers<T>(&self, mount: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(Idmap {
+            root: (uid, gid), ..
+        }) = self.idmap
+        else {
+            return mount();
+        };
+        let step = || "acting as the root of the container's layers";
+        let mut caps = capabilities(None).step(step)?;
+        let before = caps;
+        set_fs_ids(uid, gid).step(step)?;
+        caps.effective = caps.permitted;
+        let outcome = set_capabilities(None, caps)
+            .step(step)
+            .and_then(|()| mount());
+        set_fs_ids(geteuid().as_raw(), getegid().as_raw()).step(step)?;
+        set_capabilities(None, before).step(step)?;
+        outcome
+    }
+
+    /// Two things older kernels do only with mounts that are attached somewhere: an overlay over
+    /// idmapped layers (before 6.15), and options longer than a context takes (before 6.5: mount(2)
+    /// takes a page). A child in a mount namespace of its own attaches there what has to be
+    /// attached, and sends back a detached copy of the overlay; the namespace ends with it.
+    fn mount_by_helper(&self, api: Api) -> Result<OwnedFd> {
+        let (ours, theirs) = channel::pair()?;
+        let mut keep = vec![theirs.as_fd()];
+        keep.extend(self.idmap.map(|i| i.user_namespace));
+        let args = CloneArgs {
+            namespaces: Namespaces::MOUNT,
+            ..CloneArgs::default()
+        };
+        let child = clone_process(args, &keep, || {
+            let sent = match self.mount_attached(api) {
+                Ok(fd) => theirs.send(&FromChild::Mounted, Some(fd.as_fd())),
+                Err(error) => theirs.send(&FromChild::Failed(error), None),
+            };
+            u8::from(sent.is_err())
+        })
+        .step(|| STEP)?;
+        drop(theirs);
+        let answer = ours.receive::<FromChild>();
+        let _ = reap(child.pidfd.as_fd());
+        match answer? {
+            Some((FromChild::Mounted, Some(fd))) => Ok(fd),
+            Some((FromChild::Failed(error), _)) => Err(error),
+            _ => Err(Error::Died {
+                doing: STEP.to_owned(),
+                how: "without a word".to_owned(),
+            }),
+        }
+    }
+
+    /// The helper's work. It opens the layers itself: those of its parent are on mounts of another
+    /// namespace, which the kernel does not take for layers.
+    fn mount_attached(&self, api: Api) -> Result<OwnedFd> {
+        let root =
+            rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(|| STEP)?;
+        let private = Change {
+            propagation: Some(Propagation::Private),
+            ..Change::default()
+        };
+        set_attributes(&root, true, private).step(|| STEP)?;
+        let layers = self.open()?;
+        for (path, tree) in &layers.trees {
+            // Each over the directory that it shows: a place that is sure to be there.
+            let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            place.and_then(|place| attach(tree, place)).step(|| STEP)?;
+        }
+        if api != Api::Classic {
+            return self.mount(&layers, api);
+        }
+        let options = layers.classic_options(self.volatile);
+        if options.len() > MAX_PAGE {
+            return Err(Error::step(STEP, Errno::TOOBIG).with_hint(format!(
+                "{} layers are too many for this kernel; 6.5 has no such limit",
+                layers.lower.len()
+            )));
+        }
+        let options = CString::new(options).map_err(|_| Error::step(STEP, Errno::INVAL))?;
+        rustix::process::chdir("/proc/self/fd").step(|| STEP)?;
+        self.as_root_of_the_layers(|| classic_mount(c"overlay", c"/", &options).step(|| STEP))?;
+        // "/" itself still is the mount beneath; "/.." follows the one that now lies on it.
+        clone_tree(CWD, Path::new("/.."), false).step(|| STEP)
     }
 }
 
@@ -126,36 +325,40 @@ fn common_ancestor(a: &Path, b: &Path) -> PathBuf {
         .collect()
 }
 
-/// What overlayfs understands.
+/// How overlayfs is told its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Api {
-    /// Layers by descriptor (6.13).
+    /// By descriptor (6.13).
     Descriptors,
-    /// One layer at a time, by path (6.5).
+    /// One at a time, by path (6.5).
     Paths,
-    /// One string of options (all before).
+    /// In one string of options (all before).
     Classic,
 }
 
-impl Api {
-    fn of_this_kernel() -> Self {
-        let release = rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned();
-        Self::of_release(&release)
-    }
+/// What a kernel can do. By version, because before 6.5 a file-system context takes any option and
+/// fails only at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kernel {
+    api: Api,
+    /// Whether a layer may be on a mount that is attached nowhere (6.15).
+    detached_layers: bool,
+}
 
-    /// By version, because before 6.5 a context takes any option and fails only at the end.
+impl Kernel {
     fn of_release(release: &str) -> Self {
         let mut numbers = release
             .split(|c: char| !c.is_ascii_digit())
             .map(|n| n.parse::<u32>().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        match version {
-            v if v >= (6, 13) => Self::Descriptors,
-            v if v >= (6, 5) => Self::Paths,
-            _ => Self::Classic,
+        let api = match version {
+            v if v >= (6, 13) => Api::Descriptors,
+            v if v >= (6, 5) => Api::Paths,
+            _ => Api::Classic,
+        };
+        Self {
+            api,
+            detached_layers: version >= (6, 15),
         }
     }
 }
@@ -168,105 +371,12 @@ const OPTIONS: [(&str, &str); 3] = [
     ("redirect_dir", "nofollow"),
 ];
 
+/// A value of a file-system context ends here (`strndup_user(…, 256)` in fs/fsopen.c) …
+const MAX_STRING: usize = 255;
+/// … and the options of mount(2) at the end of a page.
+const MAX_PAGE: usize = 4095;
+
 const STEP: &str = "mounting the overlay of the root file system";
-
-fn mount_overlay(layers: &Layers, volatile: bool, api: Api) -> Result<OwnedFd> {
-    if api == Api::Classic {
-        return mount_classic(layers, volatile);
-    }
-    let context = Context::open("overlay", STEP)?;
-    context.set("source", "overlay")?;
-    let set = |key: &str, fd: &OwnedFd| match api {
-        Api::Descriptors => context.set_fd(key, fd),
-        _ => context.set(key, &format!("/proc/self/fd/{}", fd.as_raw_fd())),
-    };
-    for fd in &layers.lower {
-        set("lowerdir+", fd)?;
-    }
-    set("upperdir", &layers.upper)?;
-    set("workdir", &layers.work)?;
-    for (key, value) in OPTIONS {
-        context.set(key, value)?;
-    }
-    if volatile {
-        context.flag("volatile")?;
-    }
-    context.mount(Attributes::NONE)
-}
-
-/// Kernels before 6.5 take all lower layers as one string.
-///
-/// Descriptors make it short, and free of characters that would have to be escaped. A string in a
-/// file-system context ends at 255 bytes; what is longer goes through mount(2), which takes a
-/// page. mount(2) cannot make a detached mount, so a child in a mount namespace of its own mounts
-/// it there and sends back a detached copy.
-fn mount_classic(layers: &Layers, volatile: bool) -> Result<OwnedFd> {
-    // Relative to /proc/self/fd, `12:13:14` is enough.
-    let lower: Vec<String> = layers
-        .lower
-        .iter()
-        .map(|fd| fd.as_raw_fd().to_string())
-        .collect();
-    let mut options = vec![
-        format!("lowerdir={}", lower.join(":")),
-        format!("upperdir={}", layers.upper.as_raw_fd()),
-        format!("workdir={}", layers.work.as_raw_fd()),
-    ];
-    options.extend(OPTIONS.iter().map(|(k, v)| format!("{k}={v}")));
-    if volatile {
-        options.push("volatile".to_owned());
-    }
-    let data = CString::new(options.join(",")).map_err(|_| Error::step(STEP, Errno::INVAL))?;
-    if data.as_bytes().len() > 4095 {
-        return Err(Error::step(STEP, Errno::TOOBIG).with_hint(format!(
-            "{} layers are too many for this kernel; 6.5 has no limit",
-            layers.lower.len()
-        )));
-    }
-    let (ours, theirs) = crate::channel::pair()?;
-    let mut keep: Vec<BorrowedFd<'_>> = layers.lower.iter().map(AsFd::as_fd).collect();
-    keep.extend([layers.upper.as_fd(), layers.work.as_fd(), theirs.as_fd()]);
-    let args = CloneArgs {
-        namespaces: Namespaces::MOUNT,
-        ..CloneArgs::default()
-    };
-    let child = clone_process(args, &keep, || {
-        use crate::channel::FromChild;
-        let sent = match mount_and_detach(&data) {
-            // Which variant it is does not matter: the descriptor is the message.
-            Ok(fd) => theirs.send(&FromChild::Console, Some(fd.as_fd())),
-            Err(error) => theirs.send(&FromChild::Failed(error), None),
-        };
-        u8::from(sent.is_err())
-    })
-    .step(|| STEP)?;
-    drop(theirs);
-    let answer = ours.receive::<crate::channel::FromChild>();
-    let _ = reap(child.pidfd.as_fd());
-    match answer? {
-        Some((_, Some(fd))) => Ok(fd),
-        Some((crate::channel::FromChild::Failed(error), _)) => Err(error),
-        _ => Err(Error::Died {
-            doing: STEP.to_owned(),
-            how: "without a word".to_owned(),
-        }),
-    }
-}
-
-fn mount_and_detach(data: &std::ffi::CStr) -> Result<OwnedFd> {
-    use barque_sys::mount::Propagation;
-    let root =
-        rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(|| STEP)?;
-    let private = Change {
-        propagation: Some(Propagation::Private),
-        ..Change::default()
-    };
-    set_attributes(&root, true, private).step(|| STEP)?;
-    rustix::process::chdir("/proc/self/fd").step(|| STEP)?;
-    classic_mount(c"overlay", c"/", data).step(|| STEP)?;
-    // "/" itself still is the mount beneath; "/.." follows the one that now lies on it.
-    clone_tree(CWD, Path::new("/.."), false).step(|| STEP)
-}
 
 #[cfg(test)]
 mod tests {
@@ -274,11 +384,15 @@ mod tests {
 
     #[test]
     fn kernels_are_told_apart() {
-        assert_eq!(Api::of_release("6.18.44-fc"), Api::Descriptors);
-        assert_eq!(Api::of_release("6.13"), Api::Descriptors);
-        assert_eq!(Api::of_release("6.12.0"), Api::Paths);
-        assert_eq!(Api::of_release("6.1.0-28-cloud-amd64"), Api::Classic);
-        assert_eq!(Api::of_release("7.0-rc1"), Api::Descriptors);
+        let of = |release| {
+            let kernel = Kernel::of_release(release);
+            (kernel.api, kernel.detached_layers)
+        };
+        assert_eq!(of("6.18.44-fc"), (Api::Descriptors, true));
+        assert_eq!(of("6.13"), (Api::Descriptors, false));
+        assert_eq!(of("6.12.0"), (Api::Paths, false));
+        assert_eq!(of("6.1.0-28-cloud-amd64"), (Api::Classic, false));
+        assert_eq!(of("7.0-rc1"), (Api::Descriptors, true));
     }
 
     #[test]

@@ -224,16 +224,33 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
 /// Gives every signal its default action and unblocks all: ignored signals and the mask survive
 /// `execve`, and Rust's runtime ignores `SIGPIPE`.
 pub fn reset_signals() {
-    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask and no flags; installing the default
-    // action runs no code of ours. Numbers that cannot be set (KILL, STOP, libc's own) fail, harmlessly.
-    unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=64 {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+    /// The kernel's `struct sigaction`, not libc's, on all 64-bit targets at most this long.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const NO_SIGNAL: u64 = 0;
+    for signal in 1..=64 {
+        // SAFETY: all zeros is SIG_DFL with no flags and an empty mask; the default action runs no
+        // code of ours. The kernel reads one sigaction from DEFAULT and writes nowhere. libc's
+        // wrapper is avoided because it refuses the two signals that it keeps for itself (32, 33),
+        // which a parent may well have ignored. KILL and STOP fail, as they must.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                ptr::null::<c_void>(),
+                std::mem::size_of::<u64>(),
+            );
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+    }
+    // SAFETY: the kernel reads a mask of 64 bits and writes nowhere; no signal of ours has a handler.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            ptr::from_ref(&NO_SIGNAL),
+            ptr::null::<c_void>(),
+            std::mem::size_of::<u64>(),
+        );
     }
 }
 
@@ -280,6 +297,29 @@ pub fn join_session_keyring(name: &CStr) -> Result<()> {
     check(serial)?;
     // SAFETY: integers only.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, serial, PERMISSIONS) })
+}
+
+/// Sets the ids that file-system operations of this thread are done with (setfsuid(2),
+/// setfsgid(2)). Leaving uid 0 takes the file-system capabilities out of the effective set, and
+/// returning to it brings them back (capabilities(7)).
+///
+/// The calls report no failure; that is why the result is read back.
+pub fn set_fs_ids(uid: u32, gid: u32) -> Result<()> {
+    const NO_CHANGE: u32 = u32::MAX;
+    // SAFETY: integers only; -1 is never a valid id, so the second call of each pair only reads.
+    let now = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        (
+            libc::setfsuid(NO_CHANGE) as u32,
+            libc::setfsgid(NO_CHANGE) as u32,
+        )
+    };
+    if now == (uid, gid) {
+        Ok(())
+    } else {
+        Err(Errno::PERM)
+    }
 }
 
 /// Waits until a child that is referred to by its pidfd has ended, and reaps it.

@@ -29,7 +29,12 @@ pub(super) fn all(
                     Make::File
                 };
                 let place = path::make_in(root.as_fd(), &mount.destination, make)?;
-                attach(&source.tree, &place).map_err(|e| bind_failed(mount, e))?;
+                let place_is = path::file_type(&place).step(|| mount.describe())?;
+                if source.directory != (place_is == FileType::Directory) {
+                    return Err(Error::step(mount.describe(), Errno::NOTDIR)
+                        .with_hint("a directory goes on a directory, a file on a file"));
+                }
+                attach(&source.tree, &place).step(|| mount.describe())?;
             }
             (What::Bind { .. }, None) => {
                 return Err(Error::invalid(
@@ -51,14 +56,6 @@ pub(super) fn all(
         }
     }
     Ok(())
-}
-
-fn bind_failed(mount: &MountPlan, errno: Errno) -> Error {
-    let error = Error::step(mount.describe(), errno);
-    match errno {
-        Errno::NOTDIR => error.with_hint("a directory goes on a directory, a file on a file"),
-        _ => error,
-    }
 }
 
 type Parameters = Vec<(String, Option<String>)>;

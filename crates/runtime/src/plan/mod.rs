@@ -62,6 +62,16 @@ pub(crate) struct IdMaps {
 }
 
 impl IdMaps {
+    /// What uid 0 and gid 0 are outside.
+    pub fn root(&self) -> (u32, u32) {
+        let of = |map: &[IdMapping]| {
+            map.iter()
+                .find(|m| m.container_id == 0)
+                .map_or(u32::MAX, |m| m.host_id)
+        };
+        (of(&self.uid), of(&self.gid))
+    }
+
     /// Whether a group id of the container has an id outside.
     fn maps_gid(&self, gid: u32) -> bool {
         self.gid
