@@ -1,0 +1,97 @@
+//! `start`.
+
+use super::lifecycle::parsed;
+use super::{ANY, Verb, container};
+use crate::context::{Context, failed, for_each};
+use crate::errors::{Failure, Phase};
+use crate::output;
+use crate::stream::{signals, terminal};
+use barque_engine::containers::{AttachOptions, StartOptions};
+use clap::{ArgMatches, Args};
+
+#[derive(Debug, Args)]
+struct Flags {
+    /// Attach STDOUT/STDERR and forward signals
+    #[arg(short, long)]
+    attach: bool,
+    /// Attach container's STDIN
+    #[arg(short, long)]
+    interactive: bool,
+    /// Override the key sequence for detaching a container (default "ctrl-p,ctrl-q")
+    #[arg(long, value_name = "string")]
+    detach_keys: Option<String>,
+    #[arg(value_name = "CONTAINER")]
+    args: Vec<String>,
+}
+
+/// `start`.
+pub const VERB: Verb = Verb {
+    name: "start",
+    long: &["container start"],
+    about: "Start one or more stopped containers",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    examples: "barque start web\nbarque start -ai shell",
+    arguments: (1, ANY),
+    flags: Flags::augment_args,
+    run,
+    common: false,
+};
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
+    let flags = parsed::<Flags>(matches)?;
+    let watch = container::watch(
+        flags.detach_keys.as_deref(),
+        context.globals.detach_keys.as_deref(),
+    )?;
+    if !(flags.attach || flags.interactive) {
+        let engine = context.engine()?;
+        return for_each(context, &flags.args, |name| {
+            let started = engine
+                .containers()
+                .start(name, &StartOptions::default())
+                .map_err(failed)?;
+            output::warn(&started.warnings);
+            output::line(name)
+        });
+    }
+    let [name] = &flags.args[..] else {
+        return Err(Failure::Refused(
+            "you cannot start and attach multiple containers at once".into(),
+        ));
+    };
+    let engine = context.engine()?;
+    let config = engine
+        .containers()
+        .inspect(name, false)
+        .map_err(failed)?
+        .config;
+    let stdin = flags.interactive && config.open_stdin;
+    container::check_tty(stdin, config.tty)?;
+    let signals = signals::take()?;
+    let options = StartOptions {
+        attach: Some(AttachOptions {
+            stdin,
+            stdout: true,
+            stderr: true,
+        }),
+        console_size: if config.tty { terminal::size() } else { None },
+    };
+    let started = engine
+        .containers()
+        .start(name, &options)
+        .map_err(|e| Failure::Engine(Phase::Other, e))?;
+    output::warn(&started.warnings);
+    match started.attachment {
+        None => Ok(0),
+        Some(attachment) => container::Foreground {
+            engine: &engine,
+            name,
+            stdin,
+            tty: config.tty,
+            sig_proxy: true,
+            watch,
+            signals: Some(&signals),
+        }
+        .run(attachment),
+    }
+}

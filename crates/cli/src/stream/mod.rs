@@ -1,0 +1,6 @@
+//! Between the user's terminal and a container: raw mode, sizes, detach keys, signals, and the pumps.
+
+pub mod detach;
+pub mod pump;
+pub mod signals;
+pub mod terminal;

@@ -1,0 +1,277 @@
+//! clap with the habits of Docker's flag parser, and its faults in Docker's words.
+
+use crate::errors::Failure;
+use clap::builder::TypedValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::ffi::{OsStr, OsString};
+
+/// Go's spellings of a truth value.
+#[derive(Clone)]
+struct Truth;
+
+impl TypedValueParser for Truth {
+    type Value = bool;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<bool, clap::Error> {
+        match value.to_str() {
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            _ => Err(clap::Error::new(ErrorKind::ValueValidation).with_cmd(command)),
+        }
+    }
+}
+
+/// The command with the habits of Docker's parser: a switch may be given a value (`--rm=false`), any flag may be
+/// repeated (the last one counts), a flag takes the next word whatever it begins with, and `--help` is `-h` only
+/// where `-h` is nothing else.
+pub fn docker_style(command: Command) -> Command {
+    command
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .args_override_self(true)
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => switch(arg).default_value("false"),
+            ArgAction::Set | ArgAction::Append if !arg.is_positional() && !is_switch(&arg) => {
+                arg.allow_hyphen_values(true)
+            }
+            _ => arg,
+        })
+}
+
+/// A switch that is on unless it is given `=false`.
+pub fn on_by_default(arg: Arg) -> Arg {
+    switch(arg).default_value("true")
+}
+
+fn switch(arg: Arg) -> Arg {
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .value_parser(Truth)
+}
+
+/// Whether `--help` was asked for among a command's own flags: before its first argument where flags stop there
+/// (`run IMAGE --help` asks the image), anywhere else where they do not.
+pub fn wants_help(command: &Command, words: &[OsString]) -> bool {
+    let stops = command.get_positionals().any(Arg::is_trailing_var_arg_set);
+    let short = !command
+        .get_arguments()
+        .any(|arg| arg.get_short() == Some('h'));
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        match text.as_ref() {
+            "--help" => return true,
+            "-h" if short => return true,
+            "--" => return false,
+            text if text.len() > 1 && text.starts_with('-') => {
+                if takes_next(command, text) {
+                    words.next();
+                }
+            }
+            _ if stops => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a flag is a truth value: it never takes the next word.
+pub fn is_switch(arg: &Arg) -> bool {
+    !arg.get_action().takes_values() || arg.is_require_equals_set()
+}
+
+/// Whether the flag (or the last of a cluster of them) takes the next word as its value.
+fn takes_next(command: &Command, word: &str) -> bool {
+    let wants_value = |arg: &Arg| !is_switch(arg);
+    if let Some(long) = word.strip_prefix("--") {
+        return !long.contains('=')
+            && command
+                .get_arguments()
+                .any(|arg| arg.get_long() == Some(long) && wants_value(arg));
+    }
+    let mut cluster = word.chars().skip(1).peekable();
+    while let Some(short) = cluster.next() {
+        let value = command
+            .get_arguments()
+            .any(|arg| arg.get_short() == Some(short) && wants_value(arg));
+        if value {
+            return cluster.peek().is_none();
+        }
+    }
+    false
+}
+
+/// Parses the words behind the command's name.
+pub fn parse(command: Command, words: &[OsString]) -> Result<ArgMatches, Failure> {
+    let mut command = docker_style(command).no_binary_name(true);
+    command
+        .try_get_matches_from_mut(words)
+        .map_err(|error| fault(&command, &error, words))
+}
+
+/// `-m, --memory`, as the help shows the flag.
+fn flag_name(command: &Command, shown: &str) -> String {
+    let name = shown.split([' ', '[', '=']).next().unwrap_or(shown);
+    let found = command.get_arguments().find(|arg| {
+        name.strip_prefix("--")
+            .is_some_and(|long| arg.get_long() == Some(long))
+            || name
+                .strip_prefix('-')
+                .is_some_and(|short| arg.get_short().map(String::from).as_deref() == Some(short))
+    });
+    match found.map(|arg| (arg.get_short(), arg.get_long())) {
+        Some((Some(short), Some(long))) => format!("-{short}, --{long}"),
+        Some((None, Some(long))) => format!("--{long}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn fault(command: &Command, error: &clap::Error, words: &[OsString]) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let arg = context(ContextKind::InvalidArg);
+    let value = context(ContextKind::InvalidValue);
+    Failure::Flag(match error.kind() {
+        ErrorKind::UnknownArgument => unknown(arg),
+        ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
+        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues
+            if value.is_empty() =>
+        {
+            let last = words
+                .last()
+                .map(|word| word.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            match last.chars().last() {
+                Some(short) if !last.starts_with("--") => {
+                    format!("flag needs an argument: '{short}' in {last}")
+                }
+                _ => format!("flag needs an argument: {last}"),
+            }
+        }
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            return Failure::value(&flag_name(command, arg), value, "use true or false");
+        }
+        // What no table above foresees is told in clap's words.
+        _ => error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned(),
+    })
+}
+
+fn unknown(arg: &str) -> String {
+    let name = arg.split('=').next().unwrap_or(arg);
+    match name.strip_prefix('-') {
+        Some(short) if !short.starts_with('-') => {
+            format!(
+                "unknown shorthand flag: '{}' in {name}",
+                short.chars().next().unwrap_or('-')
+            )
+        }
+        _ => format!("unknown flag: {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, FromArgMatches};
+
+    #[derive(Debug, Args)]
+    struct Flags {
+        #[arg(short, long)]
+        interactive: bool,
+        #[arg(short, long)]
+        tty: bool,
+        #[arg(long)]
+        rm: bool,
+        #[arg(short, long)]
+        memory: Option<String>,
+        #[arg(short = 'e', long)]
+        env: Vec<String>,
+        #[arg(trailing_var_arg = true)]
+        args: Vec<String>,
+    }
+
+    fn command() -> Command {
+        Flags::augment_args(Command::new("run"))
+    }
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn flags(text: &str) -> Result<Flags, String> {
+        let matches = parse(command(), &words(text)).map_err(|f| f.report("run").text)?;
+        Ok(Flags::from_arg_matches(&matches).unwrap())
+    }
+
+    #[test]
+    fn dockers_habits() {
+        let f = flags("-it --rm=false -m 5 -e A=1 -eB=2 --memory -1 image -it --rm -- ls").unwrap();
+        assert!(f.interactive && f.tty && !f.rm);
+        assert_eq!(f.memory.as_deref(), Some("-1"));
+        assert_eq!(f.env, ["A=1", "B=2"]);
+        assert_eq!(f.args, ["image", "-it", "--rm", "--", "ls"]);
+        assert!(flags("--rm image").unwrap().rm);
+        assert!(flags("-ti image").unwrap().tty);
+        assert!(flags("-i=true -t=0 image").is_ok_and(|f| f.interactive && !f.tty));
+        assert_eq!(flags("-- image -x").unwrap().args, ["image", "-x"]);
+        assert_eq!(flags("-itm5 x").unwrap().memory.as_deref(), Some("5"));
+        assert_eq!(flags("-m=5 x").unwrap().memory.as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn dockers_words() {
+        let hint = "\nSee 'barque run --help'.\n";
+        for (line, text) in [
+            ("--foo x", "unknown flag: --foo"),
+            ("--foo=1 x", "unknown flag: --foo"),
+            ("-Z x", "unknown shorthand flag: 'Z' in -Z"),
+            ("-itZ x", "unknown shorthand flag: 'Z' in -Z"),
+            ("--memory", "flag needs an argument: --memory"),
+            ("-m", "flag needs an argument: 'm' in -m"),
+            ("-itm", "flag needs an argument: 'm' in -itm"),
+            (
+                "--rm=maybe x",
+                "invalid argument \"maybe\" for \"--rm\" flag: use true or false",
+            ),
+            (
+                "-t=maybe x",
+                "invalid argument \"maybe\" for \"-t, --tty\" flag: use true or false",
+            ),
+        ] {
+            assert_eq!(flags(line).unwrap_err(), format!("{text}{hint}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_the_commands_only_before_the_image() {
+        for (line, wanted) in [
+            ("--help", true),
+            ("-h", true),
+            ("-it --help", true),
+            ("-m 5 --help", true),
+            ("-e --help image", false),
+            ("image --help", false),
+            ("-- --help", false),
+            ("-m5 --help", true),
+        ] {
+            assert_eq!(wants_help(&command(), &words(line)), wanted, "{line}");
+        }
+    }
+}
