@@ -138,7 +138,7 @@ fn verb_help(verb: &Verb, path: &str, style: Style) -> String {
 /// `barque container --help`.
 fn group_help(noun: &str, about: &str, style: Style) -> String {
     let prefix = format!("{noun} ");
-    let members: Vec<(&str, &str)> = VERBS
+    let mut members: Vec<(&str, &str)> = VERBS
         .iter()
         .filter_map(|verb| {
             Some((
@@ -149,6 +149,7 @@ fn group_help(noun: &str, about: &str, style: Style) -> String {
             ))
         })
         .collect();
+    members.sort_unstable();
     format!(
         "{}  barque {noun} COMMAND\n\n{about}\n\n{}\n{}\nRun 'barque {noun} COMMAND --help' for more information on a command.\n",
         style.heading("Usage:"),
@@ -165,7 +166,7 @@ fn rows<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>, style: Style) ->
         .collect();
     let left = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter()
-        .map(|(name, about)| help::row(name, about, left.max(10), style.width))
+        .map(|(name, about)| help::row(name, about, left.max(12), style.width))
         .collect()
 }
 

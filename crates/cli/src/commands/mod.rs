@@ -206,7 +206,9 @@ fn distance(left: &str, right: &str) -> usize {
 impl Verb {
     /// Its table of flags.
     pub fn command(&self) -> Command {
-        (self.flags)(Command::new(self.name)).about(self.about)
+        (self.flags)(Command::new(self.name))
+            .about(self.about)
+            .disable_help_flag(true)
     }
 
     /// All of its names, as help lists them.

@@ -16,13 +16,20 @@ impl TypedValueParser for Truth {
     fn parse_ref(
         &self,
         command: &Command,
-        _: Option<&Arg>,
+        arg: Option<&Arg>,
         value: &OsStr,
     ) -> Result<bool, clap::Error> {
         match value.to_str() {
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            _ => Err(clap::Error::new(ErrorKind::ValueValidation).with_cmd(command)),
+            _ => {
+                let mut error = clap::Error::new(ErrorKind::ValueValidation).with_cmd(command);
+                let name = arg.map(ToString::to_string).unwrap_or_default();
+                error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+                let typed = value.to_string_lossy().into_owned();
+                error.insert(ContextKind::InvalidValue, ContextValue::String(typed));
+                Err(error)
+            }
         }
     }
 }
