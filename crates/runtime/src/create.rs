@@ -27,6 +27,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// What was asked for and could not be had, one sentence each.
     pub warnings: Vec<String>,
+    /// See [`Running::rootfs`].
+    pub rootfs: OwnedFd,
     /// Holds a pidfd of its own: whatever becomes of the public one, an unstarted container is
     /// killed.
     child: Child,
@@ -44,6 +46,14 @@ pub struct Running {
     pub console: Option<OwnedFd>,
     /// What was asked for and could not be had, one sentence each.
     pub warnings: Vec<String>,
+    /// The container's root file system (`O_PATH`), absent for an exec session.
+    ///
+    /// Keep it until the exit of the container is recorded and announced, and drop it before the
+    /// same upper layer is mounted again. Whoever lets go of an overlay last unmounts it, and with
+    /// that syncs the whole file system of its upper layer (unless it is `volatile`): milliseconds
+    /// on an idle disk, a second on a busy one. Without this descriptor, that is the container's
+    /// last process, in the middle of its exit.
+    pub rootfs: Option<OwnedFd>,
 }
 
 /// A child that is killed and reaped unless somebody takes it over.
@@ -120,10 +130,10 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
     let child = give_birth(&birth, &options)?;
     // The child has its own copy; while ours is open, its death would not be an end of file.
     drop(theirs);
-    let supplied = supply(&plan, &options.rootfs, &sources, child.pid, &ours);
+    let root = supply(&plan, &options.rootfs, &sources, child.pid, &ours)?;
     // The bind mounts are the child's now.
     drop(sources);
-    await_ready(child, ours, supplied)
+    await_ready(child, ours, root)
 }
 
 /// Clones the child. What it keeps of our descriptors is named here, one by one.
@@ -175,7 +185,7 @@ fn supply(
     sources: &[Option<Source>],
     pid: i32,
     socket: &Socket,
-) -> Result<()> {
+) -> Result<OwnedFd> {
     let user_namespace = match &plan.id_maps {
         Some(maps) => {
             userns::write_maps(pid, maps)?;
@@ -205,7 +215,7 @@ fn supply(
     set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
     match socket.send(&FromParent::Supplies, Some(root.as_fd())) {
         // It has failed already, and says why.
-        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(root),
         Err(e) => Err(Error::step(
             "sending the root file system to the container",
             e,
@@ -214,8 +224,7 @@ fn supply(
 }
 
 /// Waits until the child is complete.
-fn await_ready(mut child: Child, socket: Socket, supplied: Result<()>) -> Result<Created> {
-    supplied?;
+fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd) -> Result<Created> {
     let mut console = None;
     loop {
         match socket.receive::<FromChild>()? {
@@ -226,6 +235,7 @@ fn await_ready(mut child: Child, socket: Socket, supplied: Result<()>) -> Result
                     pidfd: child.duplicate()?,
                     console,
                     warnings,
+                    rootfs,
                     child,
                     socket,
                 });
@@ -261,6 +271,7 @@ impl Created {
                     pidfd: self.pidfd,
                     console: self.console,
                     warnings: self.warnings,
+                    rootfs: Some(self.rootfs),
                 })
             }
             Some((FromChild::Failed(error), _)) => {

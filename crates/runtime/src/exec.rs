@@ -151,6 +151,7 @@ fn await_execution(socket: &Socket) -> Result<Running> {
             pidfd: child.release()?,
             console,
             warnings,
+            rootfs: None,
         }),
         (child, _) => Err(Error::Died {
             doing: "entering the container".to_owned(),

@@ -6,12 +6,14 @@
 
 mod basics;
 mod bench;
+mod cgroups;
 mod escape;
 mod exec;
 mod mounts;
 mod process;
 mod support;
 mod users;
+mod vm;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +29,8 @@ fn cases() -> Vec<Case> {
         process::CASES,
         exec::CASES,
         escape::CASES,
+        cgroups::CASES,
+        vm::CASES,
         bench::CASES,
     ]
     .concat()
@@ -54,27 +58,41 @@ fn main() -> ExitCode {
         rustix::process::geteuid().is_root(),
         "these tests make containers: run them as root"
     );
-    // The flags of libtest that a runner may pass on: `--list`, `--exact`, and filters.
-    let exact = args.iter().any(|a| a == "--exact");
-    let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let chosen: Vec<Case> = cases()
-        .into_iter()
-        .filter(|(name, _)| {
-            filters.is_empty()
-                || filters.iter().any(|f| {
-                    if exact {
-                        name == f
-                    } else {
-                        name.contains(f.as_str())
-                    }
-                })
-        })
-        .collect();
+    let chosen = choose(&args);
     if args.iter().any(|a| a == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
     run_all(&chosen)
+}
+
+/// The flags of libtest that a runner may pass on: `--list`, `--exact`, `--skip NAME`, filters.
+fn choose(args: &[String]) -> Vec<Case> {
+    let exact = args.iter().any(|a| a == "--exact");
+    let (mut filters, mut skipped) = (Vec::new(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--skip" => skipped.extend(args.next()),
+            "--test-threads" | "--format" | "--color" => drop(args.next()),
+            flag if flag.starts_with('-') => {}
+            _ => filters.push(arg),
+        }
+    }
+    let matches = |name: &str, f: &String| {
+        if exact {
+            name == f
+        } else {
+            name.contains(f.as_str())
+        }
+    };
+    cases()
+        .into_iter()
+        .filter(|(name, _)| {
+            (filters.is_empty() || filters.iter().any(|f| matches(name, f)))
+                && !skipped.iter().any(|f| matches(name, f))
+        })
+        .collect()
 }
 
 fn run_all(chosen: &[Case]) -> ExitCode {

@@ -23,6 +23,8 @@ pub struct Bench {
     pub user: UserSpec,
     pub join: Vec<(NamespaceKind, OwnedFd)>,
     pub overlay: bool,
+    /// Files `tasks` of v1 cgroups, and a directory of v2.
+    pub cgroups: (Vec<OwnedFd>, Option<OwnedFd>),
 }
 
 /// What a container did.
@@ -52,6 +54,7 @@ impl Bench {
             user: UserSpec::Ids,
             join: Vec::new(),
             overlay: true,
+            cgroups: (Vec::new(), None),
         }
     }
 
@@ -115,6 +118,13 @@ impl Bench {
         });
     }
 
+    fn cgroup(&self) -> CgroupJoin<'_> {
+        CgroupJoin {
+            v1_tasks: self.cgroups.0.iter().map(AsFd::as_fd).collect(),
+            v2: self.cgroups.1.as_ref().map(AsFd::as_fd),
+        }
+    }
+
     /// Runs a shell script and waits for its end.
     pub fn sh(&mut self, script: &str) -> Outcome {
         self.run(&["/bin/sh", "-c", script])
@@ -138,14 +148,15 @@ impl Bench {
     /// Starts a command.
     pub fn start(&mut self, args: &[&str], stdio: Stdio<'_>) -> Result<Running, Error> {
         self.process().args = args.iter().map(|a| (*a).to_owned()).collect();
+        let join = std::mem::take(&mut self.join);
         create(CreateOptions {
             id: "test",
             spec: &self.spec,
             rootfs: self.rootfs(),
             user: self.user.clone(),
             stdio,
-            cgroup: CgroupJoin::default(),
-            join: std::mem::take(&mut self.join),
+            cgroup: self.cgroup(),
+            join,
         })?
         .start()
     }
@@ -176,7 +187,7 @@ impl Bench {
             process: &process,
             user: self.user.clone(),
             seccomp: self.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
-            cgroup: CgroupJoin::default(),
+            cgroup: self.cgroup(),
             stdio: streams.stdio(),
             tied_to_caller: true,
         })?;
