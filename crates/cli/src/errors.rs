@@ -88,13 +88,18 @@ impl Failure {
             }
             Self::Refused(text) => (format!("barque: {text}\n"), 1),
             Self::Engine(phase, error) => {
+                // Docker's `create` leaves what the engine says alone; only `run` adds its own.
+                let phase = match phase {
+                    Phase::Create if last_word(command) == "create" => Phase::Other,
+                    other => *other,
+                };
                 let line = format!("barque: {}", chain(error));
-                let text = if *phase == Phase::Create {
+                let text = if phase == Phase::Create {
                     hinted(&line)
                 } else {
                     line + "\n"
                 };
-                (text, engine_code(*phase, error.kind()))
+                (text, engine_code(phase, error.kind()))
             }
             Self::Io(what, error) => {
                 let code = if makes_containers(command) { 125 } else { 1 };
@@ -110,9 +115,14 @@ impl Failure {
     }
 }
 
+/// The verb of a command such as `container run`.
+fn last_word(command: &str) -> &str {
+    command.rsplit(' ').next().unwrap_or(command)
+}
+
 /// Whether Docker's rules for `run` hold: everything that is not the container's own failure exits with 125.
 fn makes_containers(command: &str) -> bool {
-    matches!(command.rsplit(' ').next(), Some("run" | "create"))
+    matches!(last_word(command), "run" | "create")
 }
 
 /// The exit code of an engine's failure.
@@ -213,6 +223,8 @@ mod tests {
             engine(Phase::Create, Kind::Conflict).report("run").text,
             "barque: why\nSee 'barque run --help'.\n"
         );
+        let create = engine(Phase::Create, Kind::NoSuchImage).report("container create");
+        assert_eq!((create.text.as_str(), create.code), ("barque: why\n", 1));
         assert_eq!(
             engine(Phase::Start, Kind::System).report("run").text,
             "barque: why\n"

@@ -259,7 +259,7 @@ mod tests {
         assert!(main.contains("\nCommon Commands:\n  run"), "{main}");
         assert!(main.contains("\nGlobal Options:\n"), "{main}");
         let run = verb_help(VERBS[0], "run", PLAIN);
-        assert!(run.contains("(default \"none\")"), "{run}");
+        assert!(run.contains("(default \"none\","), "{run}");
         assert!(
             run.contains("\nAliases:\n  barque container run, barque run\n"),
             "{run}"

@@ -102,7 +102,7 @@ pub struct ContainerFlags {
     /// Container NIS domain name
     #[arg(long, value_name = "string", help_heading = "Isolation")]
     pub domainname: Option<String>,
-    /// Network to use: "none" has only a loopback interface, "host" is the host's, "container:ID" another container's; networks between containers come with a later version (default "none")
+    /// Network to use (default "none", only a loopback interface): "none", "host" or "container:ID"; networks between containers come with a later version
     #[arg(
         long,
         visible_alias = "net",

@@ -110,7 +110,7 @@ pub fn parse(source: &str) -> Result<Vec<Node>, ParseError> {
     let (nodes, end) = parser.block()?;
     match end {
         End::Source => Ok(nodes),
-        End::End(at) => parser.fail(at, "unexpected {{end}}"),
+        End::Closed(at) => parser.fail(at, "unexpected {{end}}"),
         End::Else(at) => parser.fail(at, "unexpected {{else}}"),
     }
 }
@@ -118,7 +118,7 @@ pub fn parse(source: &str) -> Result<Vec<Node>, ParseError> {
 /// What ended a block.
 enum End {
     Source,
-    End(usize),
+    Closed(usize),
     /// The tokens behind `else` come next.
     Else(usize),
 }
@@ -185,7 +185,7 @@ impl Parser<'_> {
             "end" => {
                 self.next += 1;
                 self.close("end")?;
-                Ok(Item::End(End::End(open)))
+                Ok(Item::End(End::Closed(open)))
             }
             "else" => {
                 self.next += 1;
@@ -245,7 +245,7 @@ impl Parser<'_> {
         let (body, end) = self.block()?;
         self.loops -= usize::from(keyword == "range");
         let otherwise = match end {
-            End::End(_) => Vec::new(),
+            End::Closed(_) => Vec::new(),
             End::Source => return self.fail(self.source.len(), "unexpected EOF"),
             End::Else(_) => self.otherwise(keyword)?,
         };
@@ -272,7 +272,7 @@ impl Parser<'_> {
         }
         self.close("else")?;
         match self.block()? {
-            (nodes, End::End(_)) => Ok(nodes),
+            (nodes, End::Closed(_)) => Ok(nodes),
             (_, End::Else(at)) => self.fail(at, "expected end; found {{else}}"),
             (_, End::Source) => self.fail(self.source.len(), "unexpected EOF"),
         }
@@ -444,9 +444,10 @@ impl Command {
     /// Whether it may stand behind a `|`: a constant cannot take an argument.
     fn can_take_input(&self) -> bool {
         let first = &self.operands[0];
-        !matches!(
-            first.base,
-            Base::Bool(_) | Base::Int(_) | Base::Float(_) | Base::Str(_) | Base::Nil
-        ) && !(first.base == Base::Dot && first.fields.is_empty())
+        match first.base {
+            Base::Bool(_) | Base::Int(_) | Base::Float(_) | Base::Str(_) | Base::Nil => false,
+            Base::Dot => !first.fields.is_empty(),
+            _ => true,
+        }
     }
 }

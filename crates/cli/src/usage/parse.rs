@@ -80,9 +80,8 @@ pub fn wants_help(command: &Command, words: &[OsString]) -> bool {
             "-h" if short => return true,
             "--" => return false,
             text if text.len() > 1 && text.starts_with('-') => {
-                if takes_next(command, text) {
-                    words.next();
-                }
+                let skipped = usize::from(takes_next(command, text));
+                words.by_ref().take(skipped).for_each(drop);
             }
             _ if stops => return false,
             _ => {}
