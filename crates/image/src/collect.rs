@@ -7,7 +7,7 @@
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, InUse, RemoveEvent, Removed};
 use crate::layer::{self, Staging};
-use crate::layout::{LAYER_PREFIX, LEASE_PREFIX, LOCK_SUFFIX, Paths, REMOVED_PREFIX, short_name};
+use crate::layout::{LAYER_PREFIX, LEASE_PREFIX, Paths, REMOVED_PREFIX, short_name};
 use crate::names;
 use crate::snapshot::{Lower, read_lower};
 use crate::store::Store;
@@ -77,10 +77,12 @@ impl Store {
                 if try_lock_existing(&path)?.is_some() {
                     dead.push(path);
                 }
-            } else if let Some(name) = name.strip_prefix(LAYER_PREFIX) {
-                let name = name.strip_suffix(LOCK_SUFFIX).unwrap_or(name);
-                if let Some(lock) = FileLock::try_exclusive(&self.paths.staging_lock(name))? {
-                    drop(Staging::locked(&self.paths, name, lock)); // removes what is there, then the lock file
+            } else if let Some(layer) = name.strip_prefix(LAYER_PREFIX) {
+                // `<hex>.lock` or `<hex>.<unique>`: either may be all that is left.
+                let layer = layer.split('.').next().unwrap_or(layer);
+                if let Some(lock) = FileLock::try_exclusive(&self.paths.staging_lock(layer))? {
+                    let dir = self.paths.tmp().join(&name);
+                    drop(Staging::locked(&self.paths, layer, dir, lock));
                 }
             }
         }

@@ -11,6 +11,7 @@
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, ImageLayer, NewImage};
 use crate::layer::{self, Layer, LayerWriter, Staging};
+use crate::layout::spread;
 use crate::pipeline::digest_of;
 use crate::store::Store;
 use crate::unpack::Limits;
@@ -62,6 +63,9 @@ impl Ingest {
             committed: false,
         };
         ingest.write_lease(diff_ids)?;
+        for dir in [store.paths.tmp(), store.paths.overlay2()] {
+            spread(&dir);
+        }
         Ok(ingest)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tmp/image-layer-<hex>.lock   held (flock) by the one process that unpacks this diff id
-//! tmp/image-layer-<hex>/       diff/ filled, link, work/, merged/, layer.json
+//! tmp/image-layer-<hex>.…/     diff/ filled, link, work/, merged/, layer.json
 //!      └─ rename ─→ overlay2/<hex>/          the commit: a layer is there whole or not at all
 //! layer.json  {"version":1,"diff_id","size","entries","opaque","boot","blob":{"mediaType","digest","size"}?}
 //! ```
@@ -147,7 +147,7 @@ impl Staging {
     pub fn acquire(paths: &Paths, name: &str) -> Result<Self> {
         let lock_path = paths.staging_lock(name);
         let lock = FileLock::exclusive(&lock_path)?;
-        Ok(Self::locked(paths, name, lock))
+        Ok(Self::locked(paths, name, paths.staging(name), lock))
     }
 
     /// For a layer whose diff id is not known before it is unpacked.
@@ -155,9 +155,9 @@ impl Staging {
         Self::acquire(paths, &format!("new-{}", unique()))
     }
 
-    /// Takes over what a holder of `lock` (the lock of `name`) may find or make.
-    pub fn locked(paths: &Paths, name: &str, lock: FileLock) -> Self {
-        let (dir, lock_path) = (paths.staging(name), paths.staging_lock(name));
+    /// The directory `dir`, made or found by who holds `lock`, the lock of `name`.
+    pub fn locked(paths: &Paths, name: &str, dir: PathBuf, lock: FileLock) -> Self {
+        let lock_path = paths.staging_lock(name);
         Self {
             paths: paths.clone(),
             dir,
@@ -166,7 +166,7 @@ impl Staging {
         }
     }
 
-    /// Unpacks into the directory, which is emptied first: a killed process may have begun.
+    /// Unpacks into the directory.
     pub fn unpack(
         &self,
         blob: impl Read,
@@ -174,7 +174,6 @@ impl Staging {
         limits: Limits,
         name: &str,
     ) -> Result<Applied> {
-        remove_dir(&self.dir)?;
         make_dir(&self.dir, 0o710)?;
         for sub in ["diff", "work", "merged"] {
             make_dir(
