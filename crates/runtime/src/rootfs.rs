@@ -8,6 +8,7 @@ use crate::channel::{self, FromChild};
 use crate::error::{Context as _, Error, Result};
 use crate::fsctx::{Context, attach, clone_tree};
 use crate::options::Rootfs;
+use crate::seccomp::KernelVersion;
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use barque_sys::process::{CloneArgs, Namespaces, classic_mount, clone_process, reap, set_fs_ids};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -347,18 +348,18 @@ struct Kernel {
 
 impl Kernel {
     fn of_release(release: &str) -> Self {
-        let mut numbers = release
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|n| n.parse::<u32>().unwrap_or(0));
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        let api = match version {
-            v if v >= (6, 13) => Api::Descriptors,
-            v if v >= (6, 5) => Api::Paths,
-            _ => Api::Classic,
+        let version = KernelVersion::of_release(release).unwrap_or_default();
+        let since = |major, minor| version >= KernelVersion { major, minor };
+        let api = if since(6, 13) {
+            Api::Descriptors
+        } else if since(6, 5) {
+            Api::Paths
+        } else {
+            Api::Classic
         };
         Self {
             api,
-            detached_layers: version >= (6, 15),
+            detached_layers: since(6, 15),
         }
     }
 }

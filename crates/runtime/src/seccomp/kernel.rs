@@ -22,7 +22,7 @@ impl KernelVersion {
     }
 
     /// Reads a release such as `6.18.44-cloud` or `5.10`.
-    fn of_release(release: &str) -> Option<Self> {
+    pub(crate) fn of_release(release: &str) -> Option<Self> {
         let (major, rest) = release.split_once('.')?;
         let digits = rest.find(|c: char| !c.is_ascii_digit());
         let minor = &rest[..digits.unwrap_or(rest.len())];
