@@ -133,15 +133,20 @@ impl BlobReader {
             self.attempt = 1;
         }
         self.counted_from = self.offset;
-        let trouble = Trouble::Passing(self.broken(detail), None);
-        self.session.wait_or_give_up(&mut self.attempt, trouble)?;
-        match self.connect() {
-            Ok(body) => self.body = Some(body),
-            // Broken again while skipping what is known: the next read counts one more attempt.
-            Err(Error::Unreachable { .. }) => {}
-            Err(error) => return Err(error),
+        let mut detail = detail.to_owned();
+        loop {
+            let trouble = Trouble::Passing(self.broken(&detail), None);
+            self.session.wait_or_give_up(&mut self.attempt, trouble)?;
+            match self.connect() {
+                Ok(body) => {
+                    self.body = Some(body);
+                    return Ok(());
+                }
+                // A registry that is being restarted refuses connections for a while.
+                Err(Error::Unreachable { detail: why, .. }) => detail = why,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
     }
 
     fn at_end(&mut self, buf: &mut [u8]) -> io::Result<usize> {

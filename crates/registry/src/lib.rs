@@ -9,7 +9,8 @@
 //!   blob.rs       a blob as a stream that survives broken connections
 //!   session.rs    one authorised request: challenges, retries, the registry's own errors
 //!     auth.rs, challenge.rs, credentials.rs     WWW-Authenticate → Authorization
-//!     transport.rs                              agents, TLS, proxies, redirects
+//!     transport.rs                              agents, redirects, cancellation
+//!       tls.rs, proxy.rs, url.rs, failure.rs    whom to trust, through whom, where to, what went wrong
 //!       dns/                                    names → addresses without libc's resolver
 //! ```
 //!
@@ -28,9 +29,13 @@ mod config;
 mod credentials;
 mod dns;
 mod error;
+mod failure;
 mod manifest;
+mod proxy;
 mod session;
+mod tls;
 mod transport;
+mod url;
 
 pub use blob::BlobReader;
 pub use client::Client;
