@@ -4,7 +4,7 @@ use crate::error::{Context, Error, Result};
 use crate::fsctx;
 use crate::plan::Plan;
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
@@ -52,17 +52,33 @@ pub(super) fn enter(root: &OwnedFd, plan: &Plan, warnings: &mut Vec<String>) -> 
             // pivot_root(2), "pivot_root(".", ".")": the old root now lies on top of the new one.
             unmount(".", UnmountFlags::DETACH).step(|| "letting go of the host's root")?;
         }
-        // The initramfs cannot be pivoted away. Our root covers it at its very root, from where
-        // no `..` leads down to what is covered (fs/namei.c, choose_mountpoint).
-        Err(Errno::INVAL) => {
-            chroot(".").step(|| "changing the root")?;
-            warnings.push("the host's root cannot be pivoted away; it is covered instead".into());
-        }
+        Err(Errno::INVAL) => cover_host_root(warnings)?,
         Err(e) => return Err(Error::step("changing the root (pivot_root)", e)),
     }
     chdir("/").step(|| "entering the root")?;
     if plan.root_readonly {
         fsctx::set(root, Attributes::RDONLY).step(|| "making the root read-only")?;
     }
+    Ok(())
+}
+
+/// For a host that runs from its initramfs, which cannot be pivoted away (pivot_root(2)): our root
+/// covers it at its very root, from where no `..` leads down to what is covered (the kernel goes up
+/// from one mount's root to the next and stops at the last, fs/namei.c, `choose_mountpoint`).
+///
+/// Where our `/` is not the root of a mount (we are in a chroot), there would be such a way.
+fn cover_host_root(warnings: &mut Vec<String>) -> Result<()> {
+    let root = statx(CWD, "/", AtFlags::empty(), StatxFlags::BASIC_STATS);
+    let step = || "changing the root (pivot_root)";
+    if !root
+        .step(step)?
+        .stx_attributes
+        .contains(StatxAttributes::MOUNT_ROOT)
+    {
+        return Err(Error::step(step(), Errno::INVAL)
+            .with_hint("we are in a chroot, out of which a container could break"));
+    }
+    chroot(".").step(|| "changing the root")?;
+    warnings.push("the host's root cannot be pivoted away; it is covered instead".into());
     Ok(())
 }

@@ -54,6 +54,14 @@ fn main() -> ExitCode {
     {
         return run_here(name);
     }
+    if let [flag, path] = &args[..]
+        && flag == "--break-out"
+    {
+        return escape::break_out(path);
+    }
+    if args == ["--initramfs"] {
+        return vm::return_to_the_initramfs();
+    }
     assert!(
         rustix::process::geteuid().is_root(),
         "these tests make containers: run them as root"

@@ -3,8 +3,11 @@
 //! are those that this machine does not have.
 
 use crate::Case;
+use barque_sys::process::{Namespaces, setns};
 use barque_testkit::vm::{Cgroups, Vm};
-use std::process::Command;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[
@@ -13,12 +16,17 @@ pub const CASES: &[Case] = &[
         an_older_kernel_with_cgroup_v2,
     ),
     (
+        "vm::a_root_that_cannot_be_pivoted_away",
+        a_root_that_cannot_be_pivoted_away,
+    ),
+    (
         "vm::an_older_kernel_with_cgroup_v1",
         an_older_kernel_with_cgroup_v1,
     ),
 ];
 
-fn run(cgroups: Cgroups) {
+/// `run` is the script, `least` the number of tests that pass in it.
+fn run(cgroups: Cgroups, script: &str, least: usize) {
     let dir = tempfile::tempdir().expect("tempdir");
     let disk = dir.path().join("disk");
     // tmpfs has idmapped mounts only since 6.3, so the tests' corner is on ext4.
@@ -26,11 +34,9 @@ fn run(cgroups: Cgroups) {
         .args(["-q"])
         .arg(&disk)
         .arg("256M")
-        .status();
-    assert!(
-        made.expect("mkfs.ext4 is missing: apt-get install e2fsprogs")
-            .success()
-    );
+        .output()
+        .expect("mkfs.ext4 is missing: apt-get install e2fsprogs");
+    assert!(made.status.success(), "{made:?}");
     let outcome = Vm::new(cgroups)
         .program(
             "/bin/containers",
@@ -40,16 +46,51 @@ fn run(cgroups: Cgroups) {
         .disk(&disk)
         .memory(1024)
         .timeout(Duration::from_secs(400))
-        .run("mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench::");
+        .run(script);
     assert_eq!(outcome.status, Some(0), "{outcome}");
     let passed = outcome.output.matches(" ... ok").count();
-    assert!(passed >= 60, "{passed} tests ran: {outcome}");
+    assert!(passed >= least, "{passed} tests ran: {outcome}");
 }
 
+const ALL: &str = "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench::";
+
 fn an_older_kernel_with_cgroup_v2() {
-    run(Cgroups::V2);
+    run(Cgroups::V2, ALL, 70);
 }
 
 fn an_older_kernel_with_cgroup_v1() {
-    run(Cgroups::V1);
+    run(Cgroups::V1, ALL, 70);
+}
+
+/// A host that runs from its initramfs, which cannot be pivoted away.
+fn a_root_that_cannot_be_pivoted_away() {
+    run(Cgroups::None, "/bin/containers --initramfs", 20);
+}
+
+/// In the machine: goes back to the initramfs, which the machine's init had covered by an ordinary
+/// root, and runs those tests there that have to do with the root.
+pub fn return_to_the_initramfs() -> ExitCode {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let namespace = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY, Mode::empty());
+    unmount("/", UnmountFlags::DETACH).expect("umount");
+    // Entering a mount namespace, even our own, means entering its root: the lowest is left.
+    setns(namespace.expect("our namespace").as_fd(), Namespaces::MOUNT).expect("setns");
+    for (kind, source, place) in [
+        ("proc", "proc", "/proc"),
+        ("sysfs", "sysfs", "/sys"),
+        ("devtmpfs", "dev", "/dev"),
+        ("ext4", "/dev/vda", "/tmp"),
+    ] {
+        let none = None::<&std::ffi::CStr>;
+        mount(source, place, kind, MountFlags::empty(), none).expect(place);
+    }
+    rustix::process::chdir("/").expect("chdir");
+    assert_eq!(
+        rustix::process::pivot_root("/tmp", "/tmp"),
+        Err(rustix::io::Errno::INVAL)
+    );
+    let tests = Command::new("/bin/containers")
+        .args(["escape::", "users::", "exec::", "basics::directory"])
+        .status();
+    ExitCode::from(u8::from(!tests.expect("running the tests").success()))
 }
