@@ -109,7 +109,8 @@ pub(crate) fn remove_run_dir(engine: &Engine, id: &str) -> Result<()> {
     remove_tree(&engine.run_dir(id))
 }
 
-fn remove_tree(path: &Path) -> Result<()> {
+/// Removes a directory and all in it; one that is not there is fine.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).while_("remove", path),
         _ => Ok(()),

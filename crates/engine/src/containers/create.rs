@@ -17,7 +17,7 @@ use barque_types::time::Timestamp;
 /// What the container stands on.
 enum Foundation {
     Image {
-        image: Image,
+        image: Box<Image>,
         name: String,
         config: Box<RunConfig>,
     },
@@ -130,7 +130,7 @@ impl Containers<'_> {
                     self.engine.images().check_platform(name, &config, wanted)?;
                 }
                 Ok(Foundation::Image {
-                    image,
+                    image: Box::new(image),
                     name: name.clone(),
                     config: Box::new(config.config),
                 })

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Docker's default.
 const STOP_TIMEOUT_SECS: i64 = 10;
 
+/// A file in the directory of a container that is being restarted: its monitor does not remove it.
+pub(super) const KEEP: &str = "keep";
+
 impl Containers<'_> {
     /// Stops it; stopping a stopped container succeeds. A process that cannot hear the stop signal
     /// (PID 1 without a handler) is killed at once instead of after the timeout.
@@ -43,11 +46,18 @@ impl Containers<'_> {
         }
     }
 
-    /// Stops and starts it.
+    /// Stops and starts it. A container made with `--rm` is kept, for it is not over.
     pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
-        let id = self.engine.resolve_id(name)?;
-        self.stop(&id, options)?;
-        self.start(&id, &StartOptions::default()).map(drop)
+        let container = self.find(name)?;
+        let keep = container.dir.join(KEEP);
+        std::fs::write(&keep, "").while_("mark for restart", &keep)?;
+        let restarted = self
+            .stop(container.id(), options)
+            .and_then(|()| self.start(container.id(), &StartOptions::default()));
+        match std::fs::remove_file(&keep) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).while_("remove", &keep),
+            _ => restarted.map(drop),
+        }
     }
 
     /// Sends a signal to PID 1.

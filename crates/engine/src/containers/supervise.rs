@@ -6,6 +6,7 @@
 use super::record::Container;
 use super::store::{ContainerLock, lock_dir};
 use super::{Containers, lower};
+use crate::cleanup::remove_tree;
 use crate::error::{Context, Error, Kind, Result};
 use crate::{Engine, cleanup};
 use barque_cgroup::Cgroup;
@@ -25,6 +26,9 @@ pub(super) struct Supervisor {
     container: Container,
     /// Its cgroup while it runs.
     group: Option<Cgroup>,
+    /// Its root file system. The last reference unmounts the overlay, which writes the whole upper file
+    /// system back to the disk: held until everybody has heard of the end, nobody waits for that.
+    root: Option<OwnedFd>,
 }
 
 impl Supervisor {
@@ -33,10 +37,13 @@ impl Supervisor {
             engine,
             container,
             group: None,
+            root: None,
         }
     }
 
     fn run(&mut self, request: StartRequest) -> Result<Started> {
+        // A writable layer is mounted once at a time.
+        self.root = None;
         let containers = self.engine.containers();
         let facts = containers.facts(&self.container)?;
         let mut spec = lower::spec(&self.container.config, &facts)?;
@@ -70,6 +77,7 @@ impl Supervisor {
             }
         };
         self.group = Some(group);
+        self.root = running.rootfs;
         warnings.extend(running.warnings);
         let state = &mut self.container.state;
         state.status = Status::Running;
@@ -97,6 +105,12 @@ impl Supervisor {
         request: &StartRequest,
     ) -> Result<barque_runtime::Running> {
         let snapshot = self.engine.store.snapshot(self.container.id())?;
+        let volatile = self.container.config.request.auto_remove;
+        if volatile {
+            // Overlay's mark of an earlier run, which would refuse the mount. Nothing was lost meanwhile:
+            // it is the same boot (bury removes such a container after another).
+            remove_tree(&snapshot.work.join("work/incompat"))?;
+        }
         let tasks = group.join_fds()?;
         let stdio = match &request.io {
             ContainerIo::Fds {
@@ -117,7 +131,8 @@ impl Supervisor {
                 lower: snapshot.lower,
                 upper: snapshot.upper,
                 work: snapshot.work,
-                volatile: false,
+                // What is thrown away need not reach the disk.
+                volatile,
             },
             user: user(&self.container.config.process.user),
             stdio,
@@ -160,7 +175,8 @@ impl Supervisor {
         if let Finish::RestartFailed(e) = finish {
             (state.error, state.exit_code) = (e.message.clone(), e.exit_code);
         }
-        if self.container.config.request.auto_remove {
+        let keep = self.container.dir.join(super::stop::KEEP).exists();
+        if self.container.config.request.auto_remove && !keep {
             return self.engine.remove_container(&self.container);
         }
         if state.status.is_live() {
