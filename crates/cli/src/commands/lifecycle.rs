@@ -142,11 +142,7 @@ fn kill(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         .filter(|text| !text.is_empty())
         .unwrap_or("KILL");
     if barque_types::signal::parse(signal).is_none() {
-        return Err(Failure::value(
-            "-s, --signal",
-            signal,
-            format!("invalid signal: {signal}"),
-        ));
+        return Err(Failure::Refused(format!("invalid signal: {signal}")));
     }
     let engine = context.engine()?;
     for_each(context, &flags.args, |name| {

@@ -53,12 +53,11 @@ fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> 
     if let Some(nanos) = unix(text) {
         return Ok(Timestamp::from_unix_nanos(nanos));
     }
+    // Docker's engine, not its parser of flags, refuses these: hence another code than for a flag.
     text.parse().map_err(|_| {
-        Failure::value(
-            flag,
-            text,
-            "give a time such as 2013-01-02T13:23:37Z, Unix seconds, or a duration such as 42m",
-        )
+        Failure::Refused(format!(
+            "invalid value for \"{flag}\": \"{text}\": give a time such as 2013-01-02T13:23:37Z, Unix seconds, or a duration such as 42m"
+        ))
     })
 }
 
@@ -78,11 +77,9 @@ fn tail(text: Option<&str>) -> Result<Option<usize>, Failure> {
         // As with Docker, a negative number means all of them.
         Some(text) => match text.parse::<i64>() {
             Ok(count) => Ok(usize::try_from(count).ok()),
-            Err(_) => Err(Failure::value(
-                "-n, --tail",
-                text,
-                "give a number of lines, or all",
-            )),
+            Err(_) => Err(Failure::Refused(format!(
+                "invalid value for \"--tail\": \"{text}\": give a number of lines, or all"
+            ))),
         },
     }
 }
@@ -203,7 +200,7 @@ mod tests {
         assert!(
             at("yesterday")
                 .unwrap_err()
-                .starts_with("invalid argument \"yesterday\" for \"--since\" flag")
+                .starts_with("barque: invalid value for \"--since\": \"yesterday\"")
         );
     }
 

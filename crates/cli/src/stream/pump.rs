@@ -127,7 +127,7 @@ impl Pump<'_> {
                 return Ok(end);
             }
             if typed && let Some(bytes) = take(input.as_fd())? {
-                let (through, detached) = self.watch.feed(&bytes);
+                let (through, detached) = self.typed(&bytes);
                 if !through.is_empty() {
                     attachment.send_stdin(&through).map_err(engine)?;
                 }
@@ -206,7 +206,7 @@ impl Pump<'_> {
                         let Some(bytes) = take(input.as_fd())? else {
                             continue;
                         };
-                        let (through, detached) = self.watch.feed(&bytes);
+                        let (through, detached) = self.typed(&bytes);
                         streams.unsent.extend_from_slice(&through);
                         if detached {
                             return Ok(End::Detached);
@@ -218,6 +218,16 @@ impl Pump<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// What of the input goes on, and whether the detach keys were typed. Only a terminal has keys: in a file the same
+    /// bytes are data.
+    fn typed(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+        if self.tty {
+            self.watch.feed(bytes)
+        } else {
+            (bytes.to_vec(), false)
         }
     }
 
