@@ -672,3 +672,122 @@ fn checksum_fits(header: &tar::Header) -> bool {
     }
     stored == unsigned || stored == signed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All entries with their data, or the fault.
+    fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, Fault> {
+        let mut tar = TarReader::new(bytes);
+        let mut out = Vec::new();
+        while let Some(entry) = tar.next_entry()? {
+            let mut data = Vec::new();
+            loop {
+                let chunk = tar.chunk()?;
+                if chunk.is_empty() {
+                    break;
+                }
+                data.extend_from_slice(chunk);
+                let n = chunk.len();
+                tar.consume(n);
+            }
+            out.push((entry, data));
+        }
+        tar.drain()?;
+        Ok(out)
+    }
+
+    #[test]
+    fn numbers_in_headers() {
+        for (field, value) in [
+            (&b"0000644\0"[..], Some(0o644)),
+            (b"   644 \0", Some(0o644)),
+            (b"\0\0\0\0", Some(0)),
+            (b"12x", None),
+            (b"\x80\0\0\0\xb2\xd0\x5e\0", Some(3_000_000_000)),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xfe", Some(-2)),
+            (
+                b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+                Some(-1),
+            ),
+            (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
+        ] {
+            assert_eq!(numeric(field), value, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn pax_times() {
+        for (text, value) in [
+            ("0", Some((0, 0))),
+            ("1.5", Some((1, 500_000_000))),
+            ("1.1234567899", Some((1, 123_456_789))),
+            ("-1.25", Some((-2, 750_000_000))),
+            ("-3", Some((-3, 0))),
+            ("", None),
+            (".5", None),
+            ("1.x", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(time(text.as_bytes()), value, "{text}");
+        }
+    }
+
+    /// What the `tar` crate writes: names of any length as GNU long names.
+    fn written(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, data) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(data.len() as u64);
+            header.set_mode(0o640);
+            header.set_mtime(77);
+            builder
+                .append_data(&mut header, path, data.as_slice())
+                .unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            files in proptest::collection::vec(("[a-z]{1,60}(/[a-z]{1,60}){0,5}", proptest::collection::vec(any::<u8>(), 0..2000)), 0..6)
+        ) {
+            let back = read(&written(&files)).unwrap();
+            prop_assert_eq!(back.len(), files.len());
+            for ((entry, data), (path, wanted)) in back.iter().zip(&files) {
+                prop_assert_eq!(&entry.path, path.as_bytes());
+                prop_assert_eq!(data, wanted);
+                prop_assert_eq!((entry.mode, entry.mtime, entry.size), (0o640, (77, 0), wanted.len() as u64));
+            }
+        }
+
+        /// Damage anywhere is an error or another archive, never a panic, an endless loop or a huge allocation.
+        #[test]
+        fn damage_never_panics(at in 0usize..4096, with in any::<u8>(), cut in 0usize..5000, flag in "[0-9LKxgSDVM]") {
+            let path = "long/".repeat(40) + "name";
+            let mut bytes = written(&[(path, vec![1; 600]), ("b".into(), vec![2; 10])]);
+            let at = at % bytes.len();
+            bytes[at] = with;
+            bytes[156] = flag.as_bytes()[0];
+            // With a right checksum the damage gets past the door.
+            for block in [0, 1024] {
+                if let Some(slice) = bytes.get_mut(block..block + 512) {
+                    let mut header = tar::Header::new_old();
+                    header.as_mut_bytes().copy_from_slice(slice);
+                    header.set_cksum();
+                    slice.copy_from_slice(header.as_bytes());
+                }
+            }
+            bytes.truncate(cut.max(1));
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn pax_records_of_any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Extensions::default().pax(&bytes);
+        }
+    }
+}

@@ -13,7 +13,7 @@
 use crate::archive::TarReader;
 use crate::error::{Context, Error, Result, io_error};
 use crate::layout::{Paths, short_name, unique};
-use crate::pipeline::{Blob, Stop, connect};
+use crate::pipeline::{Hashing, Stop, connect};
 use crate::tree;
 use crate::unpack::{self, Failure, Limits, Unpacked};
 use barque_state::lock::FileLock;
@@ -184,32 +184,53 @@ impl Staging {
         let diff = self.dir.join("diff");
         let root = unpack::prepare_root(&diff).context("prepare", &diff)?;
         let (feeder, chunks) = connect(limits.bytes);
+        // One byte more than announced is enough to know that the blob is too long.
+        let most = expected.map_or(u64::MAX, |e| e.size.saturating_add(1));
+        let mut source = Hashing::new(blob.take(most));
         let (read, unpacked) = std::thread::scope(|scope| {
-            let unpacking = std::thread::Builder::new()
-                .name("unpack".into())
-                .spawn_scoped(scope, move || {
-                    let mut tar = TarReader::new(chunks);
-                    let unpacked = unpack::unpack(&mut tar, root, limits)?;
-                    Ok((unpacked, tar.into_inner().digest()))
-                });
+            let thread = std::thread::Builder::new().name("unpack".into());
+            let unpacking = thread.spawn_scoped(scope, move || {
+                let mut tar = TarReader::new(chunks);
+                let unpacked = unpack::unpack(&mut tar, root, limits)?;
+                Ok((unpacked, tar.into_inner().digest()))
+            });
             match unpacking {
                 Ok(unpacking) => {
-                    let read = feeder.run(blob, expected.map(|e| e.size));
-                    let unpacked = unpacking
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                    (read, unpacked)
+                    let read = feeder.run(&mut source);
+                    let unpacked = unpacking.join();
+                    (
+                        read,
+                        unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    )
                 }
                 Err(e) => (Err(Stop::Abandoned), Err(Failure::Source(e))),
             }
         });
-        let blob = self.verdict(read, &unpacked, expected, name)?;
+        let bad_content = matches!(read, Err(Stop::Source(_)))
+            || matches!(unpacked, Err(Failure::Archive(_) | Failure::Source(_)));
+        if bad_content && !source.failed && expected.is_some() {
+            // Are these the promised bytes at all? Only their digest tells, so the rest is read too.
+            let _ = std::io::copy(&mut source, &mut std::io::sink());
+        }
+        let (size, whole) = (
+            source.count,
+            !source.failed && (read.is_ok() || bad_content),
+        );
+        let digest = source.digest();
+        if let (Some(expected), true) = (expected, whole) {
+            verify_blob(expected, digest, size, name)?;
+        }
+        if let Err(Stop::Source(e)) = read {
+            return Err(Error::BadLayer {
+                layer: name.to_owned(),
+                reason: format!("cannot read it: {e}"),
+            });
+        }
         let (unpacked, diff_id) = unpacked.map_err(|failure| self.explain(failure, name))?;
-        let media_type = expected.map(|e| e.media_type.clone()).unwrap_or_default();
         let blob = Descriptor {
-            media_type,
-            digest: blob.digest,
-            size: blob.size,
+            media_type: expected.map(|e| e.media_type.clone()).unwrap_or_default(),
+            digest,
+            size,
             platform: None,
             annotations: Default::default(),
         };
@@ -218,57 +239,6 @@ impl Staging {
             blob,
             unpacked,
         })
-    }
-
-    /// Which side's failure is the cause, and whether the blob is the one that was announced.
-    fn verdict<T>(
-        &self,
-        read: Result<Blob, Stop>,
-        unpacked: &Result<T, Failure>,
-        expected: Option<&Descriptor>,
-        name: &str,
-    ) -> Result<Blob> {
-        let bad = |reason| Error::BadLayer {
-            layer: name.to_owned(),
-            reason,
-        };
-        let blob = match read {
-            Ok(blob) => blob,
-            Err(Stop::Source(e)) => return Err(bad(format!("cannot read it: {e}"))),
-            Err(Stop::TooLong { announced }) => {
-                return Err(bad(format!(
-                    "it is longer than the {announced} bytes that were announced"
-                )));
-            }
-            // The other side failed first and says why.
-            Err(Stop::Abandoned) => match unpacked {
-                Ok(_) => return Err(bad("its end was never reached".into())),
-                Err(_) => {
-                    return Ok(Blob {
-                        digest: Digest::from_sha256([0; 32]),
-                        size: 0,
-                    });
-                }
-            },
-        };
-        match expected {
-            // A wrong digest explains whatever the unpacking side stumbled over.
-            Some(expected) if blob.digest != expected.digest => {
-                if blob.size < expected.size {
-                    let reason = format!(
-                        "it is truncated: {} of {} bytes came (digest {})",
-                        blob.size, expected.size, blob.digest
-                    );
-                    return Err(bad(reason));
-                }
-                Err(Error::DigestMismatch {
-                    what: format!("layer {name}"),
-                    expected: expected.digest,
-                    actual: blob.digest,
-                })
-            }
-            _ => Ok(blob),
-        }
     }
 
     fn explain(&self, failure: Failure, name: &str) -> Error {
@@ -329,6 +299,36 @@ impl Staging {
         }
         Ok(record.into())
     }
+}
+
+/// Whether the blob is the one that was announced.
+fn verify_blob(expected: &Descriptor, actual: Digest, size: u64, name: &str) -> Result<()> {
+    let bad = |reason| {
+        Err(Error::BadLayer {
+            layer: name.to_owned(),
+            reason,
+        })
+    };
+    if size > expected.size {
+        return bad(format!(
+            "it is longer than the {} bytes that were announced",
+            expected.size
+        ));
+    }
+    if actual == expected.digest {
+        return Ok(());
+    }
+    if size < expected.size {
+        return bad(format!(
+            "it is truncated: {size} of {} bytes came (digest {actual})",
+            expected.size
+        ));
+    }
+    Err(Error::DigestMismatch {
+        what: format!("layer {name}"),
+        expected: expected.digest,
+        actual,
+    })
 }
 
 impl Drop for Staging {

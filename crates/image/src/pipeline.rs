@@ -41,6 +41,8 @@ pub(crate) struct Hashing<R> {
     inner: R,
     hash: Sha256,
     pub count: u64,
+    /// Whether the source itself failed, not the bytes that it gave.
+    pub failed: bool,
 }
 
 impl<R: Read> Hashing<R> {
@@ -49,6 +51,7 @@ impl<R: Read> Hashing<R> {
             inner,
             hash: Sha256::new(),
             count: 0,
+            failed: false,
         }
     }
 
@@ -59,7 +62,9 @@ impl<R: Read> Hashing<R> {
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
+        let n = self.inner.read(buf).inspect_err(|e| {
+            self.failed |= e.kind() != io::ErrorKind::Interrupted;
+        })?;
         self.hash.update(&buf[..n]);
         self.count += n as u64;
         Ok(n)
@@ -99,13 +104,6 @@ pub(crate) fn decompress<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Re
     })
 }
 
-/// What the reading side learned about the blob.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Blob {
-    pub digest: Digest,
-    pub size: u64,
-}
-
 /// Why the reading side stopped.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -113,8 +111,6 @@ pub(crate) enum Stop {
     Abandoned,
     /// The source failed, or the compressed data are damaged.
     Source(io::Error),
-    /// More bytes than the descriptor announces.
-    TooLong { announced: u64 },
 }
 
 /// The two ends between the threads.
@@ -148,30 +144,11 @@ pub(crate) struct Feeder {
 
 impl Feeder {
     /// Pumps the whole blob through. On a failure the other side is told by the channel closing without an end.
-    pub fn run(self, blob: impl Read, announced: Option<u64>) -> Result<Blob, Stop> {
-        // One byte more than announced is enough to know that the blob is too long.
-        let limit = announced.map_or(u64::MAX, |n| n.saturating_add(1));
-        let mut source = Hashing::new(blob.take(limit));
-        let pumped = self.pump(&mut source);
-        if announced.is_some_and(|n| source.count > n) {
-            return Err(Stop::TooLong {
-                announced: announced.unwrap_or(0),
-            });
-        }
-        pumped?;
+    pub fn run(self, source: &mut impl Read) -> Result<(), Stop> {
+        self.pump(source)?;
         // What the decoder left unread belongs to the blob's digest too.
-        io::copy(&mut source, &mut io::sink()).map_err(Stop::Source)?;
-        if announced.is_some_and(|n| source.count > n) {
-            return Err(Stop::TooLong {
-                announced: announced.unwrap_or(0),
-            });
-        }
-        let blob = Blob {
-            size: source.count,
-            digest: source.digest(),
-        };
-        self.full.send(Message::End).map_err(|_| Stop::Abandoned)?;
-        Ok(blob)
+        io::copy(source, &mut io::sink()).map_err(Stop::Source)?;
+        self.full.send(Message::End).map_err(|_| Stop::Abandoned)
     }
 
     fn pump(&self, source: &mut impl Read) -> Result<(), Stop> {
@@ -277,21 +254,30 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn through(
-        blob: &[u8],
-        announced: Option<u64>,
-        max: u64,
-    ) -> (Result<Blob, Stop>, io::Result<Vec<u8>>, Digest) {
+    struct Through {
+        stopped: Result<(), Stop>,
+        blob: Digest,
+        tar: io::Result<Vec<u8>>,
+        diff_id: Digest,
+    }
+
+    fn through(blob: &[u8], max: u64) -> Through {
         let (feeder, mut chunks) = connect(max);
+        let mut source = Hashing::new(blob);
         std::thread::scope(|s| {
             let unpack = s.spawn(move || {
                 let mut out = Vec::new();
                 let read = chunks.read_to_end(&mut out).map(|_| out);
                 (read, chunks.digest())
             });
-            let blob = feeder.run(blob, announced);
-            let (read, digest) = unpack.join().unwrap();
-            (blob, read, digest)
+            let stopped = feeder.run(&mut source);
+            let (tar, diff_id) = unpack.join().unwrap();
+            Through {
+                stopped,
+                blob: source.digest(),
+                tar,
+                diff_id,
+            }
         })
     }
 
@@ -303,14 +289,13 @@ mod tests {
         let two_members = [gzip(&plain[..777_777]), gzip(&plain[777_777..])].concat();
         let zstd = zstd::encode_all(&plain[..], 1).unwrap();
         for blob in [plain.clone(), gzip(&plain), two_members, zstd] {
-            let (seen, read, digest) = through(&blob, Some(blob.len() as u64), u64::MAX);
-            let seen = seen.unwrap();
+            let seen = through(&blob, u64::MAX);
+            seen.stopped.unwrap();
+            assert!(seen.tar.unwrap() == plain);
             assert_eq!(
-                (seen.digest, seen.size),
-                (digest_of(&blob), blob.len() as u64)
+                (seen.blob, seen.diff_id),
+                (digest_of(&blob), digest_of(&plain))
             );
-            assert!(read.unwrap() == plain);
-            assert_eq!(digest, digest_of(&plain));
         }
     }
 
@@ -324,20 +309,26 @@ mod tests {
         let middle = flipped.len() - 6;
         flipped[middle] ^= 1;
         for bad in [&blob[..blob.len() - 9], &blob[..3], &trailing, &flipped] {
-            let (seen, read, _) = through(bad, None, u64::MAX);
-            assert!(matches!(seen, Err(Stop::Source(_))), "{seen:?}");
-            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            let seen = through(bad, u64::MAX);
+            assert!(
+                matches!(seen.stopped, Err(Stop::Source(_))),
+                "{:?}",
+                seen.stopped
+            );
+            assert_eq!(seen.tar.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         }
-        let (seen, _, _) = through(&blob, Some(blob.len() as u64 - 1), u64::MAX);
-        assert!(matches!(seen, Err(Stop::TooLong { .. })), "{seen:?}");
     }
 
     #[test]
     fn a_bomb_is_stopped_at_the_limit() {
         let blob = gzip(&vec![0u8; 50_000_000]);
         assert!(blob.len() < 500_000);
-        let (seen, read, _) = through(&blob, None, 1_000_000);
-        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-        assert!(matches!(seen, Err(Stop::Abandoned) | Ok(_)), "{seen:?}");
+        let seen = through(&blob, 1_000_000);
+        assert_eq!(seen.tar.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(
+            matches!(seen.stopped, Err(Stop::Abandoned)),
+            "{:?}",
+            seen.stopped
+        );
     }
 }

@@ -15,6 +15,8 @@
 //! xattr `overlay.opaque` on its directory. They hide what lies in layers beneath, never what the same archive brings.
 
 use crate::archive::{Entry, Fault, Kind, TarReader};
+use crate::dirs::{DIRECTORY, OpenDirs};
+use crate::path::{clean, join, show, split, within};
 use crate::tree;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -28,8 +30,6 @@ use std::io::BufRead;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-/// Open directories kept per layer.
-const MAX_OPEN: usize = 24;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const RESERVED: &[u8] = b".wh..wh.";
@@ -113,9 +113,7 @@ struct DirMeta {
 }
 
 struct Unpacker {
-    root: Rc<OwnedFd>,
-    /// Open directories, each beneath the one before; paths as [`clean`] makes them.
-    open: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    open: OpenDirs,
     dirs: BTreeMap<Vec<u8>, DirMeta>,
     limits: Limits,
     umask: u32,
@@ -129,10 +127,8 @@ struct Unpacker {
 impl Unpacker {
     fn new(root: OwnedFd, limits: Limits) -> Result<Self, Failure> {
         let uid = rustix::process::geteuid().as_raw();
-        let root = Rc::new(root);
         Ok(Self {
-            open: vec![(Vec::new(), root.clone())],
-            root,
+            open: OpenDirs::new(root),
             dirs: BTreeMap::new(),
             limits,
             umask: umask(),
@@ -305,7 +301,7 @@ impl Unpacker {
                 ),
             )
         };
-        let from = match self.resolve(target_dir) {
+        let from = match self.open.resolve(target_dir) {
             Ok((fd, _)) => fd,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing()),
             Err(errno) => {
@@ -467,7 +463,7 @@ impl Unpacker {
             }
             // Through a symbolic link: mark where it leads.
             Err(Errno::LOOP) => {
-                let (fd, _) = self.resolve_in_root(path).map_err(failed)?;
+                let (fd, _) = self.open.resolve_in_root(path).map_err(failed)?;
                 let fd =
                     rustix::fs::openat(&*fd, c".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                         .map_err(failed)?;
@@ -507,7 +503,7 @@ impl Unpacker {
         };
         let name = CString::new(split(path).1).map_err(|_| failed(Errno::INVAL))?;
         tree::remove(&**parent, &name).map_err(failed)?;
-        self.open.retain(|(open, _)| !within(open, path));
+        self.open.forget(path);
         let doomed: Vec<_> = self
             .dirs
             .range(path.to_vec()..)
@@ -528,10 +524,10 @@ impl Unpacker {
             path: dir.to_vec(),
             errno,
         };
-        match self.resolve(dir) {
+        match self.open.resolve(dir) {
             Ok((fd, plain)) => {
                 if plain {
-                    self.remember(dir, &fd);
+                    self.open.remember(dir, &fd);
                 }
                 Ok(fd)
             }
@@ -544,43 +540,9 @@ impl Unpacker {
         }
     }
 
-    /// Opens `dir` from the nearest open directory; says whether no symbolic link was met.
-    fn resolve(&mut self, dir: &[u8]) -> Result<(Rc<OwnedFd>, bool), Errno> {
-        while self.open.last().is_some_and(|(open, _)| !within(dir, open)) {
-            self.open.pop();
-        }
-        let (open, fd) = match self.open.last() {
-            Some((open, fd)) => (open.len(), fd),
-            None => (0, &self.root),
-        };
-        let rest = dir[open..].strip_prefix(b"/").unwrap_or(&dir[open..]);
-        if rest.is_empty() {
-            return Ok((fd.clone(), false)); // "not plain": it needs no remembering
-        }
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(&**fd, rest, DIRECTORY, Mode::empty(), resolve) {
-            Ok(fd) => Ok((Rc::new(fd), true)),
-            Err(Errno::LOOP) => self.resolve_in_root(dir),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn resolve_in_root(&self, dir: &[u8]) -> Result<(Rc<OwnedFd>, bool), Errno> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&*self.root, dir, DIRECTORY, Mode::empty(), resolve)
-            .map(|fd| (Rc::new(fd), false))
-    }
-
-    fn remember(&mut self, dir: &[u8], fd: &Rc<OwnedFd>) {
-        if self.open.len() >= MAX_OPEN {
-            self.open.pop();
-        }
-        self.open.push((dir.to_vec(), fd.clone()));
-    }
-
     /// Makes what is missing of `dir`, 0755 and ours, part by part.
     fn make_parents(&mut self, dir: &[u8]) -> Result<Rc<OwnedFd>, Failure> {
-        let mut at = self.root.clone();
+        let mut at = self.open.root();
         let ends = dir
             .iter()
             .enumerate()
@@ -613,7 +575,7 @@ impl Unpacker {
             }
             at = match opened {
                 Ok(fd) => Rc::new(fd),
-                Err(Errno::LOOP) => match self.resolve_in_root(path) {
+                Err(Errno::LOOP) => match self.open.resolve_in_root(path) {
                     Ok((fd, _)) => fd,
                     Err(_) => {
                         return Err(about(
@@ -671,8 +633,6 @@ impl Unpacker {
         Ok(self.done)
     }
 }
-
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Why copying a file's data stopped.
 enum CopyError {
@@ -772,53 +732,6 @@ fn umask() -> u32 {
     // Unknown (no /proc): as if it took all bits, so that every mode is set explicitly.
     line.and_then(|l| u32::from_str_radix(l.trim(), 8).ok())
         .unwrap_or(0o777)
-}
-
-/// Takes a name apart and puts it together again: no `.`, no empty parts, no leading slash, no `..` above the top.
-fn clean(path: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in path.split(|b| *b == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => {
-                parts.pop().ok_or("leads outside the layer")?;
-            }
-            _ => parts.push(part),
-        }
-    }
-    let out = parts.join(&b'/');
-    if out.len() >= 4096 {
-        Err("is too long a name")
-    } else {
-        Ok(out)
-    }
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
-}
-
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() {
-        name.to_vec()
-    } else {
-        [dir, name].join(&b'/')
-    }
-}
-
-/// Whether `path` is `dir` or lies in it.
-fn within(path: &[u8], dir: &[u8]) -> bool {
-    dir.is_empty()
-        || path
-            .strip_prefix(dir)
-            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
-fn show(path: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(path))
 }
 
 fn about(path: &[u8], why: &str) -> Failure {

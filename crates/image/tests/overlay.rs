@@ -260,7 +260,7 @@ fn a_directory_of_the_host_and_an_image_without_layers() {
         .prepare_container("h", Base::Directory(&host))
         .unwrap();
     assert_eq!(made, f.store.snapshot("h").unwrap());
-    assert_eq!(made.lower, [host.clone()]);
+    assert_eq!(made.lower, std::slice::from_ref(&host));
     let empty = image(&f.store, &[], "scratch", &[]);
     assert_eq!(f.store.graph(&empty), None);
     let made = f.store.prepare_container("e", Base::Image(&empty)).unwrap();

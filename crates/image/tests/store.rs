@@ -341,7 +341,7 @@ fn docker_archive(f: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         digest(&configs[0]).hex(),
         digest(&configs[1]).hex()
     );
-    let tar = Tar::new()
+    Tar::new()
         .dir("b/")
         .file("b/layer.tar", &f(&base))
         .file("1/layer.tar", &f(&one))
@@ -351,8 +351,7 @@ fn docker_archive(f: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         .file(&format!("{}.json", digest(&configs[1]).hex()), &configs[1])
         .file("manifest.json", manifest.as_bytes())
         .file("repositories", b"{}")
-        .end();
-    tar
+        .end()
 }
 
 #[test]

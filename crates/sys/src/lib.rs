@@ -7,7 +7,6 @@
 
 pub mod bpf;
 pub mod daemon;
-pub mod fsops;
 pub mod memory;
 pub mod mount;
 pub mod net;
