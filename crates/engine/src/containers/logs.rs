@@ -64,9 +64,10 @@ impl Containers<'_> {
             return Ok(None);
         }
         let asked = Client::connect(&self.engine.run_dir(container.id())).and_then(|mut client| {
-            client
-                .begin_wait(WaitCondition::NotRunning)
-                .map(|()| client)
+            // A question answered at once takes the monitor's greeting with it, which would look like the end.
+            client.status()?;
+            client.begin_wait(WaitCondition::NotRunning)?;
+            Ok(client)
         });
         match asked {
             Ok(client) => Ok(Some(client)),
