@@ -67,11 +67,11 @@ pub fn for_each(
 }
 
 /// As [`for_each`], several at a time: for operations that mostly wait (`stop`) and never fork. Names are printed in
-/// their order.
+/// their order; not those for which `each` says that there was nothing to do.
 pub fn for_each_at_once(
     context: &Context,
     names: &[String],
-    each: impl Fn(&str) -> Result<(), Failure> + Sync,
+    each: impl Fn(&str) -> Result<bool, Failure> + Sync,
 ) -> Result<u8, Failure> {
     /// As many as Docker's CLI has under way.
     const AT_ONCE: usize = 50;
@@ -94,8 +94,9 @@ pub fn for_each_at_once(
         });
     }
     let mut results = results.into_iter();
-    for_each(context, names, |name| {
-        results.next().unwrap_or(Ok(()))?;
-        crate::output::line(name)
+    for_each(context, names, |name| match results.next() {
+        Some(Ok(true)) => crate::output::line(name),
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(false)) | None => Ok(()),
     })
 }

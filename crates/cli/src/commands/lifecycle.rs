@@ -116,7 +116,11 @@ fn stop(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     let options = stop_options(&flags)?;
     let engine = context.engine()?;
     for_each_at_once(context, &flags.args, |name| {
-        engine.containers().stop(name, &options).map_err(failed)
+        engine
+            .containers()
+            .stop(name, &options)
+            .map(|()| true)
+            .map_err(failed)
     })
 }
 

@@ -4,7 +4,7 @@ use super::Verb;
 use super::lifecycle::parsed;
 use crate::context::{Context, failed};
 use crate::create::integer;
-use crate::errors::Failure;
+use crate::errors::{Failure, chain};
 use crate::{format, output};
 use barque_engine::containers::ListOptions;
 use barque_types::time::Timestamp;
@@ -87,13 +87,14 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         size: flags.size || asked_in_format,
         filters: format::filters("-f, --filter", &flags.filter)?,
     };
-    let containers = context
+    let listed = context
         .engine()?
         .containers()
         .list(&options)
         .map_err(failed)?;
     let now = Timestamp::now().unix_secs();
-    let rows = containers
+    let rows = listed
+        .containers
         .iter()
         .map(|container| format::containers::row(container, flags.no_trunc, now))
         .collect();
@@ -104,5 +105,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         flags.quiet,
         rows,
     )?)?;
-    Ok(0)
+    for error in &listed.unreadable {
+        output::complain(&format!("barque: {}\n", chain(error)));
+    }
+    Ok(u8::from(!listed.unreadable.is_empty()))
 }

@@ -42,9 +42,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
             // As with rm(1), -f is content with what is gone already. Docker tells it, and exits with 0.
             Err(e) if flags.force && e.kind() == Kind::NoSuchContainer => {
                 crate::output::complain(&format!("barque: {e}\n"));
-                Ok(())
+                Ok(false)
             }
-            other => other.map_err(failed),
+            other => other.map(|()| true).map_err(failed),
         }
     })
 }
