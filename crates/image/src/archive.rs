@@ -103,11 +103,6 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// The source, read as far as the stream was.
-    pub fn into_inner(self) -> R {
-        self.inner
-    }
-
     /// The next entry; what was left of the last one's data is skipped. `None` at the end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Fault> {
         let mut extensions = Extensions::default();

@@ -70,10 +70,17 @@ impl From<LayerRecord> for Layer {
 }
 
 /// The record of a layer, if it is on disk whole.
+///
+/// A record that cannot be understood is none: a power cut leaves it empty, and the layer is unpacked again.
 pub(crate) fn load(paths: &Paths, diff_id: &Digest) -> Result<Option<LayerRecord>> {
-    let Some(record) = record::load::<LayerRecord>(&paths.layer(diff_id).join("layer.json"))?
-    else {
-        return Ok(None);
+    let record = match record::load::<LayerRecord>(&paths.layer(diff_id).join("layer.json")) {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(None),
+        Err(e @ barque_state::Error::Corrupt { .. }) => {
+            tracing::warn!(error = %e, "unpacked again if it is needed");
+            return Ok(None);
+        }
+        Err(e) => return Err(e.into()),
     };
     Ok(paths.layer_diff(diff_id).is_dir().then_some(record))
 }
@@ -191,8 +198,7 @@ impl Staging {
             let thread = std::thread::Builder::new().name("unpack".into());
             let unpacking = thread.spawn_scoped(scope, move || {
                 let mut tar = TarReader::new(chunks);
-                let unpacked = unpack::unpack(&mut tar, root, limits)?;
-                Ok((unpacked, tar.into_inner().digest()))
+                unpack::unpack(&mut tar, root, limits)
             });
             match unpacking {
                 Ok(unpacking) => {
@@ -220,13 +226,17 @@ impl Staging {
         if let (Some(expected), true) = (expected, whole) {
             verify_blob(expected, digest, size, name)?;
         }
-        if let Err(Stop::Source(e)) = read {
-            return Err(Error::BadLayer {
-                layer: name.to_owned(),
-                reason: format!("cannot read it: {e}"),
-            });
-        }
-        let (unpacked, diff_id) = unpacked.map_err(|failure| self.explain(failure, name))?;
+        let bad = |reason| Error::BadLayer {
+            layer: name.to_owned(),
+            reason,
+        };
+        let diff_id = match read {
+            Ok(diff_id) => Some(diff_id),
+            Err(Stop::Source(e)) => return Err(bad(format!("cannot read it: {e}"))),
+            Err(Stop::Abandoned) => None, // the other side says why
+        };
+        let unpacked = unpacked.map_err(|failure| self.explain(failure, name))?;
+        let diff_id = diff_id.ok_or_else(|| bad("its end was never reached".to_owned()))?;
         let blob = Descriptor {
             media_type: expected.map(|e| e.media_type.clone()).unwrap_or_default(),
             digest,

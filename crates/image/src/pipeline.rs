@@ -1,11 +1,12 @@
-//! From a compressed blob to tar bytes: read, hash and inflate on one thread, hash and unpack on another.
+//! From a compressed blob to tar bytes: read, inflate and hash on one thread, unpack on another.
 //!
 //! ```text
-//! caller's thread:  reader → sha256 (blob) → gzip | zstd | nothing ─┐ 256 KiB buffers, a few in flight, recycled
-//! unpacking thread:             tar → files ← sha256 (diff id) ←────┘
+//! caller's thread:  reader → sha256 (blob) → gzip | zstd | nothing → sha256 (diff id) ─┐ 256 KiB buffers, a few in
+//! unpacking thread:                                              files ← tar ←──────────┘ flight, recycled
 //! ```
-//! Inflating costs as much as hashing and writing together, so two threads share the work evenly; the bound on the
-//! channel makes a slow disk hold back the download instead of filling memory.
+//! Making files costs as much as inflating and both hashes together (ext4), so two threads share the work about evenly, and
+//! what was just inflated is hashed while it is in the cache. The bound on the channel makes a slow disk hold back the
+//! download instead of filling memory.
 
 use barque_types::digest::Digest;
 use flate2::bufread::MultiGzDecoder;
@@ -122,7 +123,6 @@ pub(crate) fn connect(max: u64) -> (Feeder, Chunks) {
         empty,
         current: Vec::new(),
         at: 0,
-        hash: Sha256::new(),
         count: 0,
         max,
         ended: false,
@@ -143,15 +143,18 @@ pub(crate) struct Feeder {
 }
 
 impl Feeder {
-    /// Pumps the whole blob through. On a failure the other side is told by the channel closing without an end.
-    pub fn run(self, source: &mut impl Read) -> Result<(), Stop> {
-        self.pump(source)?;
+    /// Pumps the whole blob through; returns the digest of what came out, the diff id. On a failure the other side is
+    /// told by the channel closing without an end.
+    pub fn run(self, source: &mut impl Read) -> Result<Digest, Stop> {
+        let diff_id = self.pump(source)?;
         // What the decoder left unread belongs to the blob's digest too.
         io::copy(source, &mut io::sink()).map_err(Stop::Source)?;
-        self.full.send(Message::End).map_err(|_| Stop::Abandoned)
+        self.full.send(Message::End).map_err(|_| Stop::Abandoned)?;
+        Ok(diff_id)
     }
 
-    fn pump(&self, source: &mut impl Read) -> Result<(), Stop> {
+    fn pump(&self, source: &mut impl Read) -> Result<Digest, Stop> {
+        let mut hash = Sha256::new();
         let mut tar = decompress(source).map_err(Stop::Source)?;
         loop {
             let mut buffer = self.recycled.try_recv().unwrap_or_default();
@@ -165,6 +168,7 @@ impl Feeder {
                     Err(e) => return Err(Stop::Source(e)),
                 }
             }
+            hash.update(&buffer[..filled]);
             let last = filled < BUFFER;
             buffer.truncate(filled);
             if filled > 0 {
@@ -173,37 +177,30 @@ impl Feeder {
                     .map_err(|_| Stop::Abandoned)?;
             }
             if last {
-                return Ok(());
+                return Ok(Digest::from_sha256(hash.finalize().into()));
             }
         }
     }
 }
 
-/// The unpacking side: the tar bytes, hashed as they arrive.
+/// The unpacking side: the tar bytes as they arrive.
 pub(crate) struct Chunks {
     chunks: Receiver<Message>,
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
-    hash: Sha256,
     count: u64,
     max: u64,
     ended: bool,
 }
 
 impl Chunks {
-    /// The digest of all bytes; only meaningful at the end.
-    pub fn digest(self) -> Digest {
-        Digest::from_sha256(self.hash.finalize().into())
-    }
-
     fn refill(&mut self) -> io::Result<()> {
         // The other side may have gone already; then nobody needs the buffer.
         let _ = self.empty.send(std::mem::take(&mut self.current));
         self.at = 0;
         match self.chunks.recv() {
             Ok(Message::Data(data)) => {
-                self.hash.update(&data);
                 self.count += data.len() as u64;
                 if self.count > self.max {
                     return Err(io::Error::new(
@@ -255,10 +252,9 @@ mod tests {
     }
 
     struct Through {
-        stopped: Result<(), Stop>,
+        diff_id: Result<Digest, Stop>,
         blob: Digest,
         tar: io::Result<Vec<u8>>,
-        diff_id: Digest,
     }
 
     fn through(blob: &[u8], max: u64) -> Through {
@@ -267,16 +263,14 @@ mod tests {
         std::thread::scope(|s| {
             let unpack = s.spawn(move || {
                 let mut out = Vec::new();
-                let read = chunks.read_to_end(&mut out).map(|_| out);
-                (read, chunks.digest())
+                chunks.read_to_end(&mut out).map(|_| out)
             });
-            let stopped = feeder.run(&mut source);
-            let (tar, diff_id) = unpack.join().unwrap();
+            let diff_id = feeder.run(&mut source);
+            let tar = unpack.join().unwrap();
             Through {
-                stopped,
+                diff_id,
                 blob: source.digest(),
                 tar,
-                diff_id,
             }
         })
     }
@@ -290,10 +284,9 @@ mod tests {
         let zstd = zstd::encode_all(&plain[..], 1).unwrap();
         for blob in [plain.clone(), gzip(&plain), two_members, zstd] {
             let seen = through(&blob, u64::MAX);
-            seen.stopped.unwrap();
             assert!(seen.tar.unwrap() == plain);
             assert_eq!(
-                (seen.blob, seen.diff_id),
+                (seen.blob, seen.diff_id.unwrap()),
                 (digest_of(&blob), digest_of(&plain))
             );
         }
@@ -311,9 +304,9 @@ mod tests {
         for bad in [&blob[..blob.len() - 9], &blob[..3], &trailing, &flipped] {
             let seen = through(bad, u64::MAX);
             assert!(
-                matches!(seen.stopped, Err(Stop::Source(_))),
+                matches!(seen.diff_id, Err(Stop::Source(_))),
                 "{:?}",
-                seen.stopped
+                seen.diff_id
             );
             assert_eq!(seen.tar.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         }
@@ -326,9 +319,9 @@ mod tests {
         let seen = through(&blob, 1_000_000);
         assert_eq!(seen.tar.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert!(
-            matches!(seen.stopped, Err(Stop::Abandoned)),
+            matches!(seen.diff_id, Err(Stop::Abandoned)),
             "{:?}",
-            seen.stopped
+            seen.diff_id
         );
     }
 }

@@ -7,7 +7,8 @@
 //!                         link    the short name of diff
 //!                         lower   l/SHORT:l/SHORT:…, top first, as Docker writes it; or one absolute path (--rootfs)
 //! ```
-//! Nothing is synced: a container's files are as durable as its programs make them.
+//! Nothing but `lower` is ever synced ([`Store::sync_container`]): a container's files are as durable as its programs
+//! make them.
 
 use crate::error::{Context, Error, Result, io_error};
 use crate::image::Image;
@@ -16,6 +17,7 @@ use crate::layout::short_name;
 use crate::names;
 use crate::store::Store;
 use crate::unpack::privileged;
+use barque_state::atomic::sync_dir;
 use barque_state::layout::make_dir;
 use barque_state::lock::FileLock;
 use barque_types::digest::Digest;
@@ -209,6 +211,16 @@ impl Store {
         out.retain(|name| name != "l" && !self.paths.dir(name).join("layer.json").exists());
         out.sort();
         Ok(out)
+    }
+
+    /// Makes what [`Store::prepare_container`] made durable. Of its content only `lower` cannot be told from elsewhere; the
+    /// directories and the link are in the file system's journal before the file's own entry.
+    pub fn sync_container(&self, id: &str) -> Result<()> {
+        let dir = self.snapshot_dir(id)?;
+        let path = dir.join("lower");
+        let file = std::fs::File::open(&path).context("open", &path)?;
+        file.sync_all().context("sync", &path)?;
+        Ok(sync_dir(&dir)?)
     }
 
     /// Removes a container's files. One rename makes them gone; a crash after it leaves the rest to [`Store::sweep`].

@@ -172,11 +172,11 @@ impl Store {
         let mut image = self.image(id)?;
         names::set(&self.paths, &name.clone().or_latest(), id)?;
         image.tagged = Timestamp::now();
-        // The time is a courtesy: not worth two more fsyncs.
+        // Synced although the time is a courtesy: a power cut could leave the new record empty.
         Ok(record::store(
             &self.paths.image(id),
             &image,
-            Durability::None,
+            Durability::Synced,
         )?)
     }
 
