@@ -6,8 +6,10 @@ use crate::context::Context;
 use crate::create::variables;
 use crate::errors::{Failure, Phase};
 use crate::output;
+use crate::stream::detach::Watch;
 use crate::stream::pump::{End, Pump};
 use crate::stream::{signals, terminal};
+use barque_engine::containers::ExecSession;
 use barque_types::container::ExecRequest;
 use clap::{ArgMatches, Args};
 
@@ -57,14 +59,8 @@ pub const VERB: Verb = Verb {
     common: true,
 };
 
-fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
-    let flags = parsed::<Flags>(matches)?;
-    let (name, command) = flags.args.split_first().expect("counted before");
-    let watch = container::watch(
-        flags.detach_keys.as_deref(),
-        context.globals.detach_keys.as_deref(),
-    )?;
-    let request = ExecRequest {
+fn request(context: &Context, flags: &Flags, command: &[String]) -> Result<ExecRequest, Failure> {
+    Ok(ExecRequest {
         command: command.to_vec(),
         env: context.with_surroundings(|around| variables(&flags.env, &flags.env_file, around))?,
         user: flags.user.clone().filter(|text| !text.is_empty()),
@@ -74,10 +70,20 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         detach: flags.detach,
         privileged: flags.privileged,
         console_size: if flags.tty { terminal::size() } else { None },
-    };
+    })
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
+    let flags = parsed::<Flags>(matches)?;
+    let (name, command) = flags.args.split_first().expect("counted before");
+    let watch = container::watch(
+        flags.detach_keys.as_deref(),
+        context.globals.detach_keys.as_deref(),
+    )?;
+    let request = request(context, &flags, command)?;
     container::check_tty(request.interactive, request.tty)?;
     let engine = context.engine()?;
-    let mut session = engine
+    let session = engine
         .containers()
         .exec(name, &request)
         .map_err(|e| Failure::Engine(Phase::Exec, e))?;
@@ -85,6 +91,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     if flags.detach {
         return Ok(0);
     }
+    foreground(session, &request, watch)
+}
+
+/// Carries bytes until the process ends; its exit code.
+fn foreground(
+    mut session: ExecSession,
+    request: &ExecRequest,
+    watch: Watch,
+) -> Result<u8, Failure> {
     // Without a terminal a signal ends us, and with us the pipes: as with docker exec, it is not handed on.
     let signals = if request.tty {
         Some(signals::take()?)

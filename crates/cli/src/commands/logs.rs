@@ -28,6 +28,9 @@ struct Flags {
     /// Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
     #[arg(long, value_name = "string")]
     until: Option<String>,
+    /// Show extra details provided to logs (this version's drivers have none: a space before each line, as Docker)
+    #[arg(long)]
+    details: bool,
     #[arg(value_name = "CONTAINER")]
     args: Vec<String>,
 }
@@ -110,7 +113,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
             .transpose()?,
     };
     let engine = context.engine()?;
-    let mut printer = Printer::new(flags.timestamps, flags.follow);
+    let mut printer = Printer::new(&flags);
     let mut broken = None;
     let read =
         engine.containers().logs(
@@ -136,6 +139,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
 struct Printer {
     out: io::BufWriter<io::Stdout>,
     stamps: bool,
+    details: bool,
     /// Somebody is watching: nothing may wait in a buffer.
     live: bool,
     /// The last piece of each stream did not end its line.
@@ -143,26 +147,29 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(stamps: bool, live: bool) -> Self {
+    fn new(flags: &Flags) -> Self {
         Self {
             out: io::BufWriter::with_capacity(64 * 1024, io::stdout()),
-            stamps,
-            live,
+            stamps: flags.timestamps,
+            details: flags.details,
+            live: flags.follow,
             inside: [false; 2],
         }
     }
 
     fn print(&mut self, line: &LogLine) -> io::Result<()> {
         let inside = &mut self.inside[usize::from(line.stream == Stream::Stderr)];
-        let stamp = if self.stamps && !*inside {
-            stamp(line.time)
-        } else {
-            String::new()
-        };
+        let mut start = String::new();
+        if self.stamps && !*inside {
+            start.push_str(&stamp(line.time));
+        }
+        if self.details && !*inside {
+            start.push(' ');
+        }
         *inside = !line.bytes.ends_with(b"\n");
         match line.stream {
             Stream::Stdout => {
-                self.out.write_all(stamp.as_bytes())?;
+                self.out.write_all(start.as_bytes())?;
                 self.out.write_all(&line.bytes)?;
                 if self.live { self.out.flush() } else { Ok(()) }
             }
@@ -170,7 +177,7 @@ impl Printer {
                 // In a terminal both streams are seen together: keep their order.
                 self.out.flush()?;
                 let mut err = io::stderr().lock();
-                err.write_all(stamp.as_bytes())?;
+                err.write_all(start.as_bytes())?;
                 err.write_all(&line.bytes)
             }
         }

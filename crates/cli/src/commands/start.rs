@@ -3,7 +3,7 @@
 use super::lifecycle::parsed;
 use super::{ANY, Verb, container};
 use crate::context::{Context, failed, for_each};
-use crate::errors::{Failure, Phase};
+use crate::errors::Failure;
 use crate::output;
 use crate::stream::{signals, terminal};
 use barque_engine::containers::{AttachOptions, StartOptions};
@@ -39,21 +39,26 @@ pub const VERB: Verb = Verb {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     let flags = parsed::<Flags>(matches)?;
+    if flags.attach || flags.interactive {
+        return foreground(context, &flags);
+    }
+    let engine = context.engine()?;
+    for_each(context, &flags.args, |name| {
+        let started = engine
+            .containers()
+            .start(name, &StartOptions::default())
+            .map_err(failed)?;
+        output::warn(&started.warnings);
+        output::line(name)
+    })
+}
+
+/// `start -a`, `start -i`: one container, its exit code.
+fn foreground(context: &Context, flags: &Flags) -> Result<u8, Failure> {
     let watch = container::watch(
         flags.detach_keys.as_deref(),
         context.globals.detach_keys.as_deref(),
     )?;
-    if !(flags.attach || flags.interactive) {
-        let engine = context.engine()?;
-        return for_each(context, &flags.args, |name| {
-            let started = engine
-                .containers()
-                .start(name, &StartOptions::default())
-                .map_err(failed)?;
-            output::warn(&started.warnings);
-            output::line(name)
-        });
-    }
     let [name] = &flags.args[..] else {
         return Err(Failure::Refused(
             "you cannot start and attach multiple containers at once".into(),
@@ -76,22 +81,19 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         }),
         console_size: if config.tty { terminal::size() } else { None },
     };
-    let started = engine
-        .containers()
-        .start(name, &options)
-        .map_err(|e| Failure::Engine(Phase::Other, e))?;
+    let started = engine.containers().start(name, &options).map_err(failed)?;
     output::warn(&started.warnings);
-    match started.attachment {
-        None => Ok(0),
-        Some(attachment) => container::Foreground {
-            engine: &engine,
-            name,
-            stdin,
-            tty: config.tty,
-            sig_proxy: true,
-            watch,
-            signals: Some(&signals),
-        }
-        .run(attachment),
+    let Some(attachment) = started.attachment else {
+        return Ok(0);
+    };
+    container::Foreground {
+        engine: &engine,
+        name,
+        stdin,
+        tty: config.tty,
+        sig_proxy: true,
+        watch,
+        signals: Some(&signals),
     }
+    .run(attachment)
 }

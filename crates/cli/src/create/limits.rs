@@ -98,6 +98,8 @@ fn swappiness(flags: &ContainerFlags) -> Result<Option<u64>, Failure> {
 
 /// CFS period that `--cpus` is lowered with, microseconds: Docker's, and the kernel's default.
 const CPUS_PERIOD: i64 = 100_000;
+/// The kernel takes no smaller quota, microseconds.
+const LEAST_QUOTA: i64 = 1_000;
 /// `cpu.cfs_period_us` may be from 1 ms to 1 s (Documentation/scheduler/sched-bwc.rst).
 const PERIOD_RANGE: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 
@@ -107,30 +109,7 @@ fn cpu(flags: &ContainerFlags) -> Result<(Option<CpuLimits>, i64), Failure> {
         .as_deref()
         .map(|text| integer::<u64>("-c, --cpu-shares", text))
         .transpose()?;
-    let mut quota = flags
-        .cpu_quota
-        .as_deref()
-        .map(|text| integer::<i64>("--cpu-quota", text))
-        .transpose()?;
-    let mut period = flags
-        .cpu_period
-        .as_deref()
-        .map(|text| integer::<u64>("--cpu-period", text))
-        .transpose()?;
-    if let Some(period) = period.filter(|period| *period != 0 && !PERIOD_RANGE.contains(period)) {
-        return Err(Failure::value(
-            "--cpu-period",
-            &period.to_string(),
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        ));
-    }
-    if let Some(quota) = quota.filter(|quota| (1..1_000).contains(quota)) {
-        return Err(Failure::value(
-            "--cpu-quota",
-            &quota.to_string(),
-            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
-        ));
-    }
+    let (mut quota, mut period) = bandwidth(flags)?;
     let mut nano_cpus = 0;
     if let Some(text) = flags.cpus.as_deref() {
         if quota.is_some() || period.is_some() {
@@ -143,7 +122,7 @@ fn cpu(flags: &ContainerFlags) -> Result<(Option<CpuLimits>, i64), Failure> {
         if nano_cpus > 0 {
             period = u64::try_from(CPUS_PERIOD).ok();
             quota = Some(nano_cpus / (1_000_000_000 / CPUS_PERIOD));
-            if quota < Some(1_000) {
+            if quota < Some(LEAST_QUOTA) {
                 return Err(Failure::value(
                     "--cpus",
                     text,
@@ -154,13 +133,41 @@ fn cpu(flags: &ContainerFlags) -> Result<(Option<CpuLimits>, i64), Failure> {
     }
     let cpu = unless_empty(CpuLimits {
         shares: shares.filter(|shares| *shares != 0),
-        quota: quota.filter(|quota| *quota != 0),
-        period: period.filter(|period| *period != 0),
+        quota,
+        period,
         cpus: cpu_list("--cpuset-cpus", &flags.cpuset_cpus)?,
         mems: cpu_list("--cpuset-mems", &flags.cpuset_mems)?,
         ..CpuLimits::default()
     });
     Ok((cpu, nano_cpus))
+}
+
+/// `--cpu-quota` and `--cpu-period`; 0 is the same as not given.
+fn bandwidth(flags: &ContainerFlags) -> Result<(Option<i64>, Option<u64>), Failure> {
+    let quota = flags
+        .cpu_quota
+        .as_deref()
+        .map(|text| integer::<i64>("--cpu-quota", text))
+        .transpose()?;
+    let period = flags
+        .cpu_period
+        .as_deref()
+        .map(|text| integer::<u64>("--cpu-period", text))
+        .transpose()?;
+    let (quota, period) = (
+        quota.filter(|quota| *quota != 0),
+        period.filter(|period| *period != 0),
+    );
+    if let Some(period) = period.filter(|period| !PERIOD_RANGE.contains(period)) {
+        let reason =
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)";
+        return Err(Failure::value("--cpu-period", &period.to_string(), reason));
+    }
+    if let Some(quota) = quota.filter(|quota| (1..LEAST_QUOTA).contains(quota)) {
+        let reason = "CPU cfs quota can not be less than 1ms (i.e. 1000)";
+        return Err(Failure::value("--cpu-quota", &quota.to_string(), reason));
+    }
+    Ok((quota, period))
 }
 
 /// Billionths of a decimal such as `1.5`.
