@@ -53,7 +53,7 @@ impl Engine {
             os_version: os_release("VERSION_ID").unwrap_or_default(),
             os_type: "linux".to_owned(),
             architecture: uname.machine().to_string_lossy().into_owned(),
-            ncpu: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+            ncpu: cpus(),
             mem_total: memory.totalram as u64 * u64::from(memory.mem_unit),
             name: uname.nodename().to_string_lossy().into_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -108,6 +108,16 @@ pub fn version() -> Version {
             .release()
             .to_string_lossy()
             .into_owned(),
+    }
+}
+
+/// The CPUs that processes here may run on. Not `available_parallelism`, which divides by the quota of the
+/// caller's own cgroup: containers get groups of their own.
+pub(crate) fn cpus() -> u64 {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => u64::from(set.count().max(1)),
+        // More than a `cpu_set_t` holds (EINVAL).
+        Err(_) => std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
     }
 }
 

@@ -88,6 +88,19 @@ impl Engine {
         images::Images { engine: self }
     }
 
+    /// The same engine for a process that is forked off: what this one holds open is closed there, so
+    /// nothing that was found by descriptor may come along.
+    pub(crate) fn for_forked_process(&self) -> Self {
+        Self {
+            options: self.options.clone(),
+            data: self.data.clone(),
+            run: self.run.clone(),
+            store: self.store.clone(),
+            names: self.names.clone(),
+            cgroups: OnceLock::new(),
+        }
+    }
+
     /// How this machine mounts its cgroups.
     pub(crate) fn cgroups(&self) -> Result<&Layout> {
         if let Some(layout) = self.cgroups.get() {

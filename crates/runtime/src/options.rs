@@ -59,10 +59,15 @@ pub enum UserSpec {
     /// the environment has none.
     #[default]
     Ids,
-    /// Docker's `-u`: `name|uid[:group|gid]`, looked up in the container's own `/etc/passwd` and
-    /// `/etc/group`. Supplementary groups are those that name the user, then
-    /// `process.user.additionalGids`; the umask is that of `process.user`.
-    Named(String),
+    /// Looked up in the container's own `/etc/passwd` and `/etc/group`. Supplementary groups are
+    /// those that list the user, then `groups`, then `process.user.additionalGids`; the umask is
+    /// that of `process.user`.
+    Named {
+        /// Docker's `-u`: `name|uid[:group|gid]`, or empty for root.
+        user: String,
+        /// Docker's `--group-add`: names or numbers.
+        groups: Vec<String>,
+    },
 }
 
 /// Where standard input, output and error come from.

@@ -65,6 +65,8 @@ pub(crate) fn open_resolved(
 pub(crate) enum Make {
     /// A directory, mode 0755.
     Directory,
+    /// A directory that everybody may write to and nobody may clear of others' files, mode 1777.
+    SharedDirectory,
     /// An empty file, mode 0644.
     File,
 }
@@ -163,6 +165,11 @@ fn components(path: &Path) -> VecDeque<OsString> {
 fn make_one(dir: BorrowedFd<'_>, name: &OsStr, make: Make) -> rustix::io::Result<()> {
     let made = match make {
         Make::Directory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)),
+        // The umask is the caller's: said twice.
+        Make::SharedDirectory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
+            .and_then(|()| {
+                rustix::fs::chmodat(dir, name, Mode::from_raw_mode(0o1777), AtFlags::empty())
+            }),
         Make::File => openat(
             dir,
             name,

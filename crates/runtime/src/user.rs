@@ -29,15 +29,20 @@ const MAX_FILE: u64 = 8 << 20;
 const MAX_ID: u32 = i32::MAX as u32;
 
 /// Looks `user` (`name|uid[:group|gid]`, or empty for root) up in the files below `root`, and
-/// returns it as the specification's user, with its home directory.
+/// returns it as the specification's user, member of `more` groups too, with its home directory.
 ///
 /// A number needs no entry; a name does. Without a group it is that of the passwd entry, and the
 /// supplementary groups are the primary one and those that list the user; with a group there are
 /// none but it (Docker's rule).
-pub fn resolve(root: impl AsFd, user: &str) -> Result<(spec::User, String)> {
+pub fn resolve(root: impl AsFd, user: &str, more: &[String]) -> Result<(spec::User, String)> {
     let passwd = read(&root, "etc/passwd")?;
     let group = read(&root, "etc/group")?;
-    let account = lookup(&passwd, &group, user)?;
+    let mut account = lookup(&passwd, &group, user)?;
+    for gid in additional(&group, more)? {
+        if !account.groups.contains(&gid) {
+            account.groups.push(gid);
+        }
+    }
     let user = spec::User {
         uid: account.uid,
         gid: account.gid,
@@ -128,6 +133,30 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
         let gid = fields.nth(1)?.parse().ok()?;
         Some((name, gid, fields.next().unwrap_or_default()))
     })
+}
+
+/// The numbers of groups that are named, or numbered: a number needs no entry.
+fn additional(group: &str, wanted: &[String]) -> Result<Vec<u32>> {
+    wanted
+        .iter()
+        .map(|wanted| {
+            let gid = groups(group)
+                .find(|(name, ..)| name == wanted)
+                .map(|(_, gid, _)| gid)
+                .or_else(|| wanted.parse().ok())
+                .ok_or_else(|| {
+                    Error::UnknownUser(format!(
+                        "unable to find group {wanted}: no matching entries in group file"
+                    ))
+                })?;
+            match gid {
+                0..=MAX_ID => Ok(gid),
+                _ => Err(Error::UnknownUser(format!(
+                    "uids and gids must be in range 0-{MAX_ID}"
+                ))),
+            }
+        })
+        .collect()
 }
 
 /// The lookup itself, on the texts of the two files.
@@ -229,6 +258,22 @@ mod tests {
     #[test]
     fn a_name_that_is_a_number_is_a_name_first() {
         assert_eq!(ids("1000"), (7, 8, vec![8], "/seven".into()));
+    }
+
+    #[test]
+    fn more_groups_by_name_or_number() {
+        let more = |wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|&w| w.to_owned()).collect();
+            additional("audio:x:29:web\n77:x:78:\n", &wanted)
+        };
+        assert_eq!(more(&["audio", "9", "77"]).unwrap(), [29, 9, 78]);
+        assert!(
+            more(&["nosuch"])
+                .unwrap_err()
+                .to_string()
+                .contains("unable to find group nosuch")
+        );
+        assert!(more(&["2147483648"]).is_err());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `exec`: one more process in a running container, child of the caller. No monitor is involved: the
 //! process's streams are the caller's to pump.
 
-use super::record::Container;
 use super::supervise::{runtime_error, user};
 use super::{Containers, ExecSession, lower};
 use crate::error::{Context, Error, Kind, Result};
@@ -47,7 +46,7 @@ impl Containers<'_> {
         let init = container.state.init.as_ref().ok_or_else(not_running)?;
         let pidfd = init.open()?.ok_or_else(not_running)?;
         let spec = lower::spec(&container.config, &self.facts(&container)?)?;
-        let process = process(&container, request, &spec)?;
+        let process = process(request, &spec)?;
         let group = self.cgroup_of(&container)?;
         let tasks = group.join_fds()?;
         let v2 = group.v2_fd_beside(init.pid)?;
@@ -100,7 +99,7 @@ impl Containers<'_> {
 }
 
 /// The container's own process with what the request changes.
-fn process(container: &Container, request: &ExecRequest, spec: &Spec) -> Result<Process> {
+fn process(request: &ExecRequest, spec: &Spec) -> Result<Process> {
     let mut process = spec.process.clone().unwrap_or_default();
     process.args.clone_from(&request.command);
     process.terminal = request.tty;
@@ -122,14 +121,6 @@ fn process(container: &Container, request: &ExecRequest, spec: &Spec) -> Result<
     }
     if request.privileged {
         process.capabilities = Some(defaults::capability_sets(&defaults::all_capabilities()));
-    }
-    // The container's groups were given for its user, not for another.
-    if request
-        .user
-        .as_ref()
-        .is_some_and(|user| *user != container.config.process.user)
-    {
-        process.user.additional_gids.clear();
     }
     Ok(process)
 }

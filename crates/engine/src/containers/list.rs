@@ -7,9 +7,9 @@ use barque_types::docker::{ContainerSummary, Status, SummaryHostConfig};
 use barque_types::human;
 use barque_types::time::Timestamp;
 
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 14] = [
     "id", "name", "label", "status", "exited", "ancestor", "before", "since", "network", "volume",
-    "is-task",
+    "is-task", "health", "publish", "expose",
 ];
 
 impl Containers<'_> {
@@ -52,7 +52,11 @@ impl Containers<'_> {
             id: config.id.to_string(),
             names: vec![format!("/{}", config.name)],
             image: match (&config.image, &config.request.source) {
-                (Some(used), _) => used.name.clone(),
+                // A name that means another image by now, or none, would mislead: the id, as Docker.
+                (Some(used), _) => match self.engine.store.resolve(&used.name) {
+                    Ok(image) if image.id == used.id => used.name.clone(),
+                    _ => used.id.to_string(),
+                },
                 (None, barque_types::container::Source::Rootfs(path)) => path.display().to_string(),
                 (None, barque_types::container::Source::Image(name)) => name.clone(),
             },
@@ -156,6 +160,7 @@ fn check_filters(filters: &[(String, String)]) -> Result<()> {
                 "exited",
                 "dead",
             ]
+            "health" => ["none", "starting", "healthy", "unhealthy"].contains(&value.as_str()),
             .contains(&value.as_str()),
             "exited" => value.parse::<i32>().is_ok(),
             _ => true,
@@ -208,6 +213,9 @@ fn matches(container: &Container, key: &str, value: &str) -> bool {
         "network" => inspect::network_mode(&config.request.network) == value,
         "volume" => inspect::mount_points(config)
             .iter()
+        // No container has a health check or a port here.
+        "health" => value == "none",
+        "publish" | "expose" => false,
             .any(|m| m.source == value || m.destination == value),
         "is-task" => value != "true" && value != "1",
         _ => true,

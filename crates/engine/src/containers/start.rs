@@ -37,7 +37,7 @@ impl Containers<'_> {
             _ => {}
         }
         let config = self.monitor_config(&container, options)?;
-        let engine = self.engine.clone();
+        let engine = self.engine.for_forked_process();
         // A manual start begins to count again.
         container.state.restart_count = 0;
         let supervisor = Supervisor::new(engine, container.clone());

@@ -134,7 +134,7 @@ impl Supervisor {
                 // What is thrown away need not reach the disk.
                 volatile,
             },
-            user: user(&self.container.config.process.user),
+            user: user(&self.container, &self.container.config.process.user),
             stdio,
             cgroup: CgroupJoin {
                 v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
@@ -251,23 +251,12 @@ pub(super) fn runtime_error(e: barque_runtime::Error) -> Error {
     Error::new(kind, e.to_string())
 }
 
-/// Numbers that need no look-up are passed as such.
-pub(super) fn user(text: &str) -> UserSpec {
-    match text {
-        "" => UserSpec::Ids,
-        name => UserSpec::Named(name.to_owned()),
+/// Who runs a process in the container. Root too is looked up: an image may list it in groups.
+pub(super) fn user(container: &Container, user: &str) -> UserSpec {
+    UserSpec::Named {
+        user: user.to_owned(),
+        groups: container.config.request.group_add.clone(),
     }
-}
-
-/// `<parent>/<id>` below each hierarchy's root.
-fn cgroup_path(container: &Container) -> String {
-    let parent = container
-        .config
-        .request
-        .cgroup_parent
-        .as_deref()
-        .unwrap_or("/barque");
-    format!("/{}/{}", parent.trim_matches('/'), container.id())
 }
 
 /// `-v /new/dir:/data` makes the directory on the host, as Docker does.

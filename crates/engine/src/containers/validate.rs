@@ -168,6 +168,7 @@ fn limits(request: &CreateContainer) -> Result<()> {
             "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
         ));
     }
+    cpus(request.nano_cpus, crate::info::cpus())?;
     for limit in &request.ulimits {
         if !RLIMITS.contains(&limit.name.as_str()) {
             return Err(invalid(format!("invalid ulimit type: {}", limit.name)));
@@ -178,6 +179,17 @@ fn limits(request: &CreateContainer) -> Result<()> {
                 limit.soft, limit.hard
             )));
         }
+    }
+    Ok(())
+}
+
+/// `--cpus`, in billionths: a share of more than there is would promise what nobody gets.
+fn cpus(nanos: i64, online: u64) -> Result<()> {
+    if nanos != 0 && !(10_000_000..=i128::from(online) * 1_000_000_000).contains(&i128::from(nanos))
+    {
+        return Err(invalid(format!(
+            "Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
+        )));
     }
     Ok(())
 }
@@ -365,6 +377,17 @@ mod tests {
                 .contains("kernel.panic")
         );
         assert!(refused(|r| r.log.driver = Some("syslog".into())).contains("syslog"));
+    }
+
+    #[test]
+    fn shares_of_the_cpus_there_are() {
+        for nanos in [0, 10_000_000, 2_000_000_000] {
+            assert!(cpus(nanos, 2).is_ok(), "{nanos}");
+        }
+        for nanos in [-1, 9_999_999, 2_000_000_001] {
+            let said = cpus(nanos, 2).unwrap_err().to_string();
+            assert!(said.contains("from 0.01 to 2.00"), "{nanos}: {said}");
+        }
     }
 
     #[test]

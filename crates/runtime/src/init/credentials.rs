@@ -77,8 +77,8 @@ fn set_ids(ids: &User) -> Result<()> {
         .map(|g| Gid::from_raw(*g))
         .collect();
     match set_thread_groups(&groups) {
-        // Denied in a user namespace whose map was written without privilege; it has no groups.
-        Err(Errno::PERM) if groups.is_empty() => {}
+        // Denied in a user namespace whose map was written without privilege; it has no other groups.
+        Err(Errno::PERM) if ids.additional_gids.iter().all(|g| *g == ids.gid) => {}
         other => other
             .map_err(|e| unmapped(e, format!("joining the groups {:?}", ids.additional_gids)))?,
     }

@@ -120,7 +120,13 @@ fn destination(mount: &MountPlan, root: BorrowedFd<'_>, kind: &str) -> Result<Ow
             }
         }
     }
-    path::make_in(root, &mount.destination, Make::Directory)
+    let make = match kind {
+        // With the permissions that an empty tmpfs has by default, and gets from here: see
+        // `new_filesystem`. Set on the directory, so that they are the same at every start.
+        "tmpfs" => Make::SharedDirectory,
+        _ => Make::Directory,
+    };
+    path::make_in(root, &mount.destination, make)
 }
 
 fn new_filesystem(

@@ -44,8 +44,8 @@ pub(super) fn look_up(plan: &ProcessPlan, root: &OwnedFd) -> Result<Who> {
                 home,
             })
         }
-        UserSpec::Named(name) => {
-            let (mut ids, home) = user::resolve(root, name)?;
+        UserSpec::Named { user, groups } => {
+            let (mut ids, home) = user::resolve(root, user, groups)?;
             for gid in &plan.ids.additional_gids {
                 if !ids.additional_gids.contains(gid) {
                     ids.additional_gids.push(*gid);

@@ -135,7 +135,10 @@ fn masks() {
 
 fn passwd() {
     let mut b = Bench::new();
-    b.user = barque_runtime::UserSpec::Named("daemon".into());
+    b.user = barque_runtime::UserSpec::Named {
+        user: "daemon".into(),
+        groups: vec![],
+    };
     fs::remove_file(b.root("etc/passwd")).expect("rm");
     symlink("/../../../../etc/passwd", b.root("etc/passwd")).expect("symlink");
     // The host's file has a daemon, the container's has not (it is a link to itself).

@@ -63,7 +63,10 @@ fn in_a_user_namespace() {
 fn user_caps_and_cwd() {
     let mut b = Bench::new();
     let sleeper = b.sleeper();
-    b.user = UserSpec::Named("web".into());
+    b.user = UserSpec::Named {
+        user: "web".into(),
+        groups: vec![],
+    };
     b.process().cwd = "/etc".into();
     b.process().no_new_privileges = true;
     let script = "id -un; pwd; echo $HOME; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status";

@@ -251,6 +251,8 @@ fn tmpfs_options() {
         ("/tmp", vec!["size=1m", "mode=1777", "noexec"]),
         ("/home", vec![]),
         ("/run", vec!["ro"]),
+        // Not in the image: the kernel's default permissions, at the second start too.
+        ("/new/place", vec![]),
     ] {
         b.spec.mounts.push(spec::Mount {
             destination: place.into(),
@@ -261,8 +263,11 @@ fn tmpfs_options() {
         });
     }
     fs::set_permissions(b.root("home"), fs::Permissions::from_mode(0o751)).expect("chmod");
-    let o = b.sh("stat -c %a /tmp /home; touch /run/x; cat /proc/mounts");
-    assert!(o.out.starts_with("1777\n751\n"), "{o:?}");
+    let script = "stat -c %a /tmp /home /new/place /new; touch /run/x; cat /proc/mounts";
+    let first = b.sh(script);
+    assert!(first.out.starts_with("1777\n751\n1777\n755\n"), "{first:?}");
+    let o = b.sh(script);
+    assert!(o.out.starts_with("1777\n751\n1777\n755\n"), "{o:?}");
     assert!(o.err.contains("Read-only"), "{o:?}");
     let tmp = at(&o.out, "/tmp").1;
     assert!(

@@ -35,14 +35,25 @@ pub const CASES: &[Case] = &[
 
 fn names_are_the_containers() {
     let mut b = Bench::new();
-    b.user = UserSpec::Named("web".into());
+    b.user = UserSpec::Named {
+        user: "web".into(),
+        groups: vec![],
+    };
     let o = b.sh("id; echo $HOME");
     assert_eq!(
         o.out, "uid=33(web) gid=34(www) groups=29(audio),34(www)\n/home/web\n",
         "{o:?}"
     );
-    b.user = UserSpec::Named("web:audio".into());
+    b.user = UserSpec::Named {
+        user: "web:audio".into(),
+        groups: vec![],
+    };
     assert_eq!(b.sh("id -g; id -G").out, "29\n29\n");
+    b.user = UserSpec::Named {
+        user: String::new(),
+        groups: vec!["audio".into(), "77".into()],
+    };
+    assert_eq!(b.sh("id -u; id -G").out, "0\n0 29 77\n");
 }
 
 fn numbers_groups_and_umask() {
@@ -61,7 +72,10 @@ fn numbers_groups_and_umask() {
 
 fn unknown_names() {
     let mut b = Bench::new();
-    b.user = UserSpec::Named("nobody".into());
+    b.user = UserSpec::Named {
+        user: "nobody".into(),
+        groups: vec![],
+    };
     let e = b.run(&["true"]).expect_err("unknown");
     assert_eq!(
         e.to_string(),

@@ -99,7 +99,10 @@ fn etc_files(request: &CreateContainer, facts: &Facts) -> Vec<Mount> {
             destination: Path::new("/etc").join(name),
             kind: Some("bind".to_owned()),
             source: Some(dir.join(name)),
-            options: vec!["rbind".to_owned(), "rprivate".to_owned()],
+            options: match request.read_only {
+                true => ["rbind", "rprivate", "ro"].map(str::to_owned).to_vec(),
+                false => ["rbind", "rprivate"].map(str::to_owned).to_vec(),
+            },
             ..Mount::default()
         })
         .collect()

@@ -151,6 +151,18 @@ fn privileged_has_no_fences() {
 }
 
 #[test]
+fn a_read_only_root_has_read_only_files_of_ours() {
+    for read_only in [false, true] {
+        let spec = lowered(|r| r.read_only = read_only);
+        for name in ["resolv.conf", "hosts", "hostname"] {
+            let path = std::path::Path::new("/etc").join(name);
+            let mount = spec.mounts.iter().find(|m| m.destination == path).unwrap();
+            assert_eq!(mount.options.contains(&"ro".to_owned()), read_only);
+        }
+    }
+}
+
+#[test]
 fn mounts_by_depth_and_by_the_users_will() {
     let bind = |target: &str| {
         MountRequest::Bind(BindMount {
