@@ -63,6 +63,7 @@ impl Containers<'_> {
             pidfd: pidfd.as_fd(),
             process: &process,
             user: user(
+                &container,
                 request
                     .user
                     .as_deref()

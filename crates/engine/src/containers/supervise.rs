@@ -259,6 +259,17 @@ pub(super) fn user(container: &Container, user: &str) -> UserSpec {
     }
 }
 
+/// `<parent>/<id>` below each hierarchy's root.
+fn cgroup_path(container: &Container) -> String {
+    let parent = container
+        .config
+        .request
+        .cgroup_parent
+        .as_deref()
+        .unwrap_or("/barque");
+    format!("/{}/{}", parent.trim_matches('/'), container.id())
+}
+
 /// `-v /new/dir:/data` makes the directory on the host, as Docker does.
 fn make_bind_sources(container: &Container) -> Result<()> {
     for mount in &container.config.request.mounts {
