@@ -130,6 +130,8 @@ const fn engine_code(phase: Phase, kind: Kind) -> u8 {
     match (phase, kind) {
         (Phase::Start | Phase::Exec, Kind::CommandNotFound) => 127,
         (Phase::Start | Phase::Exec, Kind::NotExecutable) => 126,
+        // The container is there and runs, the process could not be made: its user, its directory.
+        (Phase::Exec, Kind::Invalid | Kind::System) => 126,
         (Phase::Create | Phase::Start, _) => 125,
         (Phase::Exec | Phase::Other, _) => 1,
     }
@@ -154,7 +156,20 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = next.source();
     }
-    text.replace('\n', " ").trim_end().to_owned()
+    without_numbers(&text.replace('\n', " "))
+        .trim_end()
+        .to_owned()
+}
+
+/// Rust tells the number of a system error after its words; users know the words.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(" (os error ") {
+        out.push_str(before);
+        rest = behind.split_once(')').map_or("", |(_, behind)| behind);
+    }
+    out + rest
 }
 
 /// An I/O error in the system's words, without Rust's "(os error 2)".
@@ -211,6 +226,8 @@ mod tests {
             (Phase::Exec, Kind::CommandNotFound, 127),
             (Phase::Exec, Kind::NotExecutable, 126),
             (Phase::Exec, Kind::NoSuchContainer, 1),
+            (Phase::Exec, Kind::NotRunning, 1),
+            (Phase::Exec, Kind::System, 126),
             (Phase::Other, Kind::NoSuchContainer, 1),
         ] {
             assert_eq!(
@@ -241,6 +258,10 @@ mod tests {
         );
         let told = barque_engine::Error::system("a: gone", std::io::Error::other("gone"));
         assert_eq!(chain(&told), "a: gone");
+        assert_eq!(
+            without_numbers("a: Is a directory (os error 21): b (os error 2)"),
+            "a: Is a directory: b"
+        );
         assert_eq!(
             io_text(&std::io::Error::from_raw_os_error(2)),
             "no such file or directory"

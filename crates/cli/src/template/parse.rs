@@ -106,6 +106,7 @@ pub fn parse(source: &str) -> Result<Vec<Node>, ParseError> {
         next: 0,
         variables: vec![String::new()],
         loops: 0,
+        depth: 0,
     };
     let (nodes, end) = parser.block()?;
     match end {
@@ -130,7 +131,12 @@ struct Parser<'s> {
     /// Names that are declared here; the first is the root, `$`.
     variables: Vec<String>,
     loops: usize,
+    /// How deep parentheses and blocks are nested here.
+    depth: usize,
 }
+
+/// Deeper nesting is refused, before it uses up the stack.
+const MAX_DEPTH: usize = 100;
 
 impl Parser<'_> {
     fn fail<T>(&self, at: usize, message: impl Into<String>) -> Result<T, ParseError> {
@@ -154,6 +160,15 @@ impl Parser<'_> {
     /// Where the next token stands.
     fn here(&self) -> usize {
         self.peek().map_or(self.source.len(), |token| token.start)
+    }
+
+    /// Goes one deeper; the caller comes back by itself.
+    fn deeper(&mut self, at: usize) -> Result<(), ParseError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return self.fail(at, "nested too deeply");
+        }
+        Ok(())
     }
 
     /// Nodes up to `end`, `else` or the end of the template.
@@ -240,6 +255,7 @@ impl Parser<'_> {
     /// The rest of `{{if …}}`, `{{range …}}` or `{{with …}}`, through its `{{end}}`.
     fn branch(&mut self, keyword: &str) -> Result<Node, ParseError> {
         let scope = self.variables.len();
+        self.deeper(self.here())?;
         let pipeline = self.pipeline(keyword, &Kind::Close)?;
         self.loops += usize::from(keyword == "range");
         let (body, end) = self.block()?;
@@ -250,6 +266,7 @@ impl Parser<'_> {
             End::Else(_) => self.otherwise(keyword)?,
         };
         self.variables.truncate(scope);
+        self.depth -= 1;
         let branch = Branch {
             pipeline,
             body,
@@ -388,7 +405,9 @@ impl Parser<'_> {
             Kind::Int(value) => Base::Int(value),
             Kind::Float(value) => Base::Float(value),
             Kind::Punct('(') => {
+                self.deeper(at)?;
                 let inner = self.pipeline("parenthesized pipeline", &Kind::Punct(')'))?;
+                self.depth -= 1;
                 end = self.tokens[self.next - 1].end;
                 Base::Nested(Box::new(inner))
             }

@@ -414,3 +414,72 @@ fn rows_and_headings() {
     let empty = Template::parse("[{{.Label \"nope\"}}]").unwrap();
     assert_eq!(empty.execute(&row).unwrap(), "[]");
 }
+
+#[test]
+fn nesting_is_bounded() {
+    let deep = format!("{{{{{}1{}}}}}", "(".repeat(5000), ")".repeat(5000));
+    assert!(run(&deep).contains("nested too deeply"));
+    let deep = "{{if true}}".repeat(5000);
+    assert!(run(&deep).contains("nested too deeply"));
+    let fine = format!("{{{{{}1{}}}}}", "(".repeat(50), ")".repeat(50));
+    assert_eq!(run(&fine), "1");
+}
+
+/// Whatever is typed gives a text or an error, never a panic.
+#[test]
+fn nothing_panics() {
+    const PIECES: [&str; 40] = [
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        " ",
+        ".",
+        ".Name",
+        ".State",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        "|",
+        "(",
+        ")",
+        ",",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "break",
+        "json",
+        "index",
+        "printf",
+        "slice",
+        "len",
+        "join",
+        "\"%d %s\"",
+        "\"",
+        "`",
+        "'a'",
+        "0",
+        "-1",
+        "1e9",
+        "/*",
+        "*/",
+        "ä",
+        "nil",
+        "\n",
+    ];
+    // A small generator (Knuth's LCG): the same cases each time.
+    let mut state = 42u64;
+    for _ in 0..20_000 {
+        let mut text = String::from("{{");
+        for _ in 0..12 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(PIECES[(state >> 33) as usize % PIECES.len()]);
+        }
+        run(&text);
+    }
+}
