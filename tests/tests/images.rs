@@ -129,7 +129,7 @@ fn tag_and_rmi() {
         "{text}"
     );
     assert!(
-        text.contains("-f") || text.contains("rm"),
+        text.contains("forced") || text.contains("rm"),
         "says what to do next: {text}"
     );
     barque.ok(["rm", "user"]);

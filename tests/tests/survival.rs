@@ -150,10 +150,10 @@ fn a_container_whose_monitor_was_killed_is_noticed() {
     barque.sleeper("box");
     let pid = barque.pid("box");
     let monitor = proc::parent(pid);
-    let command = proc::with_command_line(&barque.dir().to_string_lossy());
+    let monitors = proc::with_open_files("barque", &barque.dir().to_string_lossy());
     assert!(
-        command.iter().any(|(found, _)| *found == monitor),
-        "{monitor} {command:?}"
+        monitors.iter().any(|(found, _)| *found == monitor),
+        "{monitor} {monitors:?}"
     );
     let target = rustix::process::Pid::from_raw(monitor).expect("a pid");
     rustix::process::kill_process(target, Signal::KILL).expect("kill the monitor");

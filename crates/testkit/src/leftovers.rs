@@ -70,6 +70,7 @@ impl Scope<'_> {
 
     fn processes(&self) -> Vec<(i32, String)> {
         let mut all = proc::with_command_line(self.dir);
+        all.extend(proc::with_open_files("barque", self.dir));
         for pid in proc::in_cgroup(self.cgroup) {
             all.push((pid, format!("(in cgroup {})", self.cgroup)));
         }

@@ -65,6 +65,19 @@ pub fn with_command_line(needle: &str) -> Vec<(i32, String)> {
         .collect()
 }
 
+/// All processes whose command line contains `name` and that have a file of `dir` open: a monitor's
+/// command line names its container only.
+pub fn with_open_files(name: &str, dir: &str) -> Vec<(i32, String)> {
+    let mut found = with_command_line(name);
+    found.retain(|(pid, _)| {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        fds.into_iter().flatten().flatten().any(|fd| {
+            std::fs::read_link(fd.path()).is_ok_and(|file| file.to_string_lossy().contains(dir))
+        })
+    });
+    found
+}
+
 /// All processes with a cgroup whose path contains `needle`.
 pub fn in_cgroup(needle: &str) -> Vec<i32> {
     pids()
