@@ -52,6 +52,13 @@ impl FileLock {
         Self::acquire(path, FlockOperation::NonBlockingLockShared)
     }
 
+    /// One more holder of the same lock: it is held until both are dropped, also by different processes.
+    pub fn share(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        let fd = fd.context("duplicate the descriptor of", Path::new("a lock"))?;
+        Ok(Self { fd })
+    }
+
     fn acquire(path: &Path, operation: FlockOperation) -> Result<Option<Self>> {
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -96,6 +103,18 @@ mod tests {
         let exclusive = FileLock::try_exclusive(&path).unwrap();
         assert!(exclusive.is_some());
         assert!(FileLock::try_shared(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_shared_lock_is_held_by_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = FileLock::exclusive(&path).unwrap();
+        let second = first.share().unwrap();
+        drop(first);
+        assert!(FileLock::try_exclusive(&path).unwrap().is_none());
+        drop(second);
+        assert!(FileLock::try_exclusive(&path).unwrap().is_some());
     }
 
     #[test]
