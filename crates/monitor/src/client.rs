@@ -76,26 +76,40 @@ impl Connector {
 
     /// The next answer; `None` when the monitor hung up.
     pub(crate) fn read_answer(&mut self) -> Result<Option<Answer>> {
-        loop {
-            let mut header = [0; HEADER];
-            if !self.receive(&mut header)? {
-                return Ok(None);
-            }
-            let (kind, len) = parse_header(header).map_err(protocol)?;
-            let mut body = vec![0; len];
-            if !body.is_empty() && !self.receive(&mut body)? {
-                return Ok(None);
-            }
-            match Answer::decode(kind, &body).map_err(protocol)? {
-                Answer::Hello(version)
-                    if self.expects_hello && (1..=VERSION).contains(&version) =>
-                {
-                    self.expects_hello = false;
-                }
-                Answer::Error(message) => return Err(Error::Refused { message }),
-                answer => return Ok(Some(answer)),
-            }
+        if self.expects_hello && !self.read_hello()? {
+            return Ok(None);
         }
+        match self.read_frame()? {
+            Some(Answer::Error(message)) => Err(Error::Refused { message }),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Takes the monitor's greeting, after which the fd is readable for answers alone; false when the
+    /// monitor hung up.
+    fn read_hello(&mut self) -> Result<bool> {
+        match self.read_frame()? {
+            Some(Answer::Hello(version)) if (1..=VERSION).contains(&version) => {
+                self.expects_hello = false;
+                Ok(true)
+            }
+            Some(Answer::Error(message)) => Err(Error::Refused { message }),
+            Some(other) => unexpected(&other),
+            None => Ok(false),
+        }
+    }
+
+    fn read_frame(&mut self) -> Result<Option<Answer>> {
+        let mut header = [0; HEADER];
+        if !self.receive(&mut header)? {
+            return Ok(None);
+        }
+        let (kind, len) = parse_header(header).map_err(protocol)?;
+        let mut body = vec![0; len];
+        if !body.is_empty() && !self.receive(&mut body)? {
+            return Ok(None);
+        }
+        Answer::decode(kind, &body).map(Some).map_err(protocol)
     }
 }
 
@@ -156,7 +170,18 @@ impl Client {
     /// Ends the container with `signal`, after `timeout` (`None`: never) with SIGKILL — or at once when
     /// PID 1 cannot hear the signal. Returns when it has ended and was cleaned up; disables the restart.
     pub fn stop(&mut self, signal: i32, timeout: Option<Duration>) -> Result<()> {
-        self.send(&Request::Stop { signal, timeout })?;
+        self.begin_stop(signal, timeout)?;
+        self.finish_stop()
+    }
+
+    /// Asks for [`Client::finish_stop`] without waiting: the monitor has seen the request before any that
+    /// is sent to it later, by whomever. Poll [`Client::as_fd`] meanwhile.
+    pub fn begin_stop(&mut self, signal: i32, timeout: Option<Duration>) -> Result<()> {
+        self.begin(&Request::Stop { signal, timeout })
+    }
+
+    /// The answer to [`Client::begin_stop`].
+    pub fn finish_stop(&mut self) -> Result<()> {
         self.expect_ok()
     }
 
@@ -175,7 +200,16 @@ impl Client {
     /// Asks for [`Client::finish_wait`] without waiting: the monitor has seen the request before any
     /// that this process sends it later is handled. Poll [`Client::as_fd`] meanwhile.
     pub fn begin_wait(&mut self, condition: WaitCondition) -> Result<()> {
-        self.send(&Request::Wait(condition))
+        self.begin(&Request::Wait(condition))
+    }
+
+    /// Sends a request whose answer is polled for: nothing else is to be readable then.
+    fn begin(&mut self, request: &Request) -> Result<()> {
+        self.send(request)?;
+        match self.connector.expects_hello && !self.connector.read_hello()? {
+            true => Err(self.connector.not_running()),
+            false => Ok(()),
+        }
     }
 
     /// The answer to [`Client::begin_wait`].
