@@ -67,15 +67,16 @@ impl Store {
     /// Removes what killed processes left behind. One directory listing when there is nothing to do; may run at any time
     /// beside anything else, for it touches only what it can lock.
     pub fn sweep(&self) -> Result<()> {
-        let mut dead = Vec::new();
+        let (mut dead, mut empty) = (Vec::new(), false);
         for name in names::list(&self.paths.tmp())? {
             if name.starts_with(REMOVED_PREFIX) {
-                layer::remove_dir(&self.paths.tmp().join(&name))?;
+                layer::delete_detached(&self.paths.tmp().join(&name))?;
             } else if name.starts_with(LEASE_PREFIX) {
                 let path = self.paths.tmp().join(&name);
-                // Not held: the collector tells dead leases by the same test. No lease's name is used twice.
-                if try_lock_existing(&path)?.is_some() {
-                    dead.push(path);
+                match look_at_lease(&path)? {
+                    Lease::Held => {}
+                    Lease::Dead => dead.push(path),
+                    Lease::Empty => empty = true,
                 }
             } else if let Some(layer) = name.strip_prefix(LAYER_PREFIX) {
                 // `<hex>.lock` or `<hex>.<unique>`: either may be all that is left.
@@ -86,7 +87,7 @@ impl Store {
                 }
             }
         }
-        if !dead.is_empty() {
+        if empty || !dead.is_empty() {
             self.collect()?;
         }
         // Last: killed before this, the next sweep finds them again.
@@ -158,7 +159,7 @@ impl Garbage {
         let results: Vec<_> = self
             .paths
             .iter()
-            .map(|path| layer::remove_dir(path))
+            .map(|path| layer::delete_detached(path))
             .collect();
         results.into_iter().collect()
     }
@@ -198,9 +199,8 @@ fn leased(paths: &Paths) -> Result<HashSet<Digest>> {
             continue;
         }
         let path = paths.tmp().join(&name);
-        // Whose lock can be had is dead; the sweep removes the file.
-        if try_lock_existing(&path)?.is_some() {
-            continue;
+        if !matches!(look_at_lease(&path)?, Lease::Held) {
+            continue; // the sweep removes the file
         }
         match std::fs::read_to_string(&path) {
             Ok(text) => out.extend(text.lines().filter_map(|l| l.parse::<Digest>().ok())),
@@ -218,18 +218,30 @@ fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// The lock if nobody has it, and only if the file is there: listing and locking are not one step.
-fn try_lock_existing(path: &Path) -> Result<Option<FileLock>> {
+/// What has become of a lease that was listed.
+enum Lease {
+    /// Its ingest lives, or has just removed it.
+    Held,
+    /// Its ingest died. Its lock need not be kept: no lease's name is used twice.
+    Dead,
+    /// It says nothing, and is removed: a power cut took its content, or an ingest that had not written it yet makes
+    /// another, or our own look made it.
+    Empty,
+}
+
+fn look_at_lease(path: &Path) -> Result<Lease> {
     if !path.exists() {
-        return Ok(None);
+        return Ok(Lease::Held);
     }
-    let lock = FileLock::try_exclusive(path)?;
-    if lock.is_some() && std::fs::metadata(path).is_ok_and(|m| m.len() == 0) {
-        // Created by our own open, or by an ingest that had not written it yet: nothing to keep either way.
+    let Some(_lock) = FileLock::try_exclusive(path)? else {
+        return Ok(Lease::Held);
+    };
+    if std::fs::metadata(path).is_ok_and(|m| m.len() == 0) {
+        // Under its lock: whoever waits for that finds nothing at its path, and begins anew.
         let _ = std::fs::remove_file(path);
-        return Ok(None);
+        return Ok(Lease::Empty);
     }
-    Ok(lock)
+    Ok(Lease::Dead)
 }
 
 struct Request<'a> {

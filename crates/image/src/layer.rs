@@ -22,7 +22,7 @@ use barque_state::record::{self, Record};
 use barque_state::{Durability, layout::make_dir};
 use barque_types::digest::Digest;
 use barque_types::oci::Descriptor;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr};
@@ -302,6 +302,8 @@ impl Staging {
             Err(Errno::EXIST) => {
                 // A layer of an earlier boot that never became durable, or one that somebody damaged.
                 discard(&self.paths, &target, &hex)?;
+                // Its short name, which is ours too, went with it.
+                write_link(&self.paths, &self.dir, &hex)?;
                 rustix::fs::rename(&self.dir, &target)
                     .context("put the layer in place as", &target)?;
             }
@@ -383,7 +385,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Takes a layer or snapshot out of overlay2/ in one step, then deletes it.
 pub(crate) fn discard(paths: &Paths, dir: &Path, id: &str) -> Result<bool> {
     match detach(paths, dir, id)? {
-        Some(removed) => remove_dir(&removed).map(|()| true),
+        Some(removed) => delete_detached(&removed).map(|()| true),
         None => Ok(false),
     }
 }
@@ -400,6 +402,21 @@ pub(crate) fn detach(paths: &Paths, dir: &Path, id: &str) -> Result<Option<PathB
     match rustix::fs::unlink(&link) {
         Ok(()) | Err(Errno::NOENT) => Ok(moved),
         Err(e) => Err(io_error("remove", &link, e.into())),
+    }
+}
+
+/// The second half. A directory that another process is deleting is left to it: a command that comes by while gigabytes
+/// are removed does not have to wait for that.
+pub(crate) fn delete_detached(dir: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(io_error("open", dir, e.into())),
+    };
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(()),
+        _ => remove_dir(dir),
     }
 }
 
