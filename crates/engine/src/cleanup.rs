@@ -1,8 +1,8 @@
 //! Burying what died without its supervisor, and removing what a crashed command left.
 //!
-//! A container's processes cannot outlive its monitor (the kernel kills them with it), and its root
-//! file system was never mounted on the host. So what is left to do is small: empty cgroups, a socket's
-//! directory, a record that still says "running".
+//! A container's processes do not outlive its monitor (the kernel kills them with it, unless they asked it
+//! not to), and its root file system was never mounted on the host. So what is left to do is small: a
+//! cgroup, a socket's directory, a record that still says "running".
 
 use crate::containers::record::Container;
 use crate::containers::{store, userns};
@@ -36,35 +36,47 @@ pub(crate) fn is_supervised(container: &Container) -> Result<bool> {
 /// Records the end of a container whose monitor died, and cleans up after it. `None`: it was made with
 /// `--rm`, and is gone now. The caller holds the container's lock.
 pub(crate) fn bury(engine: &Engine, mut container: Container) -> Result<Option<Container>> {
-    let this_boot =
-        container.state.init.as_ref().is_none_or(|init| {
-            barque_state::process::boot_id().is_ok_and(|boot| boot == init.boot_id)
-        });
+    // First the group, which thaws whom it kills: a frozen process does not die on cgroup v1.
+    after_run(engine, &container)?;
     if let Some(init) = &container.state.init {
         kill_and_wait(init)?;
     }
-    remove_cgroup(engine, container.state.cgroup.as_deref())?;
-    remove_run_dir(engine, container.id())?;
-    let state = &mut container.state;
-    state.status = Status::Exited;
-    (state.exit_code, state.error) = match this_boot {
-        true => (
-            EXIT_KILLED,
-            "the container's monitor was killed, and the container with it".to_owned(),
-        ),
-        false => (
-            EXIT_LOST,
-            "the machine went down while the container ran".to_owned(),
-        ),
-    };
-    state.finished_at = Timestamp::now();
-    (state.init, state.monitor, state.cgroup) = (None, None, None);
-    container.store_state()?;
     if container.config.request.auto_remove {
         engine.remove_container(&container)?;
         return Ok(None);
     }
+    let state = &mut container.state;
+    let this_boot = match &state.monitor {
+        Some(monitor) => monitor.boot_id == barque_state::process::boot_id()?,
+        None => true,
+    };
+    let (code, error) = match this_boot {
+        true => (
+            EXIT_KILLED,
+            "the container's monitor was killed, and the container with it",
+        ),
+        false => (EXIT_LOST, "the machine went down while the container ran"),
+    };
+    // Between two runs there is nobody who dies: the last exit stands.
+    if state.init.is_some() {
+        state.exit_code = code;
+        state.finished_at = Timestamp::now();
+    }
+    state.error = error.to_owned();
+    state.status = Status::Exited;
+    (state.init, state.monitor, state.cgroup) = (None, None, None);
+    if let Err(e) = container.store_state() {
+        // A full disk: what is told is the truth all the same, and it must be possible to remove it.
+        tracing::warn!(container = container.id(), error = %e, "its end could not be recorded");
+    }
     Ok(Some(container))
+}
+
+/// Removes what a run of a container leaves outside the data root: its cgroup, with whoever is left in it,
+/// and then its run directory, by which the sweep knows of the cgroup. The caller holds the container's lock.
+pub(crate) fn after_run(engine: &Engine, container: &Container) -> Result<()> {
+    remove_cgroup(engine, &container.cgroup_path())?;
+    remove_run_dir(engine, container.id())
 }
 
 /// SIGKILLs exactly this process, and waits until it has gone (bounded: a process in an uninterruptible
@@ -84,10 +96,7 @@ fn kill_and_wait(process: &ProcessId) -> Result<()> {
 }
 
 /// Kills what is left in a container's cgroup and removes it; a group that is gone is fine.
-pub(crate) fn remove_cgroup(engine: &Engine, path: Option<&str>) -> Result<()> {
-    let Some(path) = path else {
-        return Ok(());
-    };
+pub(crate) fn remove_cgroup(engine: &Engine, path: &str) -> Result<()> {
     let Some(group) = open_cgroup(engine, path)? else {
         return Ok(());
     };
@@ -118,16 +127,27 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
 }
 
 impl Engine {
-    /// Removes what crashed commands left. Costs three directory listings when there is nothing.
-    pub(crate) fn sweep(&self) -> Result<()> {
+    /// Removes what crashed commands left. Costs three directory listings when there is nothing. What cannot
+    /// be removed is no reason not to do what the user asked for.
+    pub(crate) fn sweep(&self) {
+        let swept = [
+            self.sweep_journals(),
+            self.store.sweep().map_err(Into::into),
+            self.sweep_dead_monitors(),
+        ];
+        for e in swept.into_iter().filter_map(Result::err) {
+            tracing::warn!(error = %e.chain(), "what a crashed command left cannot be removed");
+        }
+    }
+
+    fn sweep_journals(&self) -> Result<()> {
         for (id, journal) in journal::abandoned(&self.data)? {
             if !self.data.container(&id).join("config.json").exists() {
                 self.purge(&id)?;
             }
             journal.done();
         }
-        self.store.sweep()?;
-        self.sweep_dead_monitors()
+        Ok(())
     }
 
     /// Run directories whose monitor is dead.
@@ -158,7 +178,8 @@ impl Engine {
             Err(_) => return Ok(()),
         }
         match self.load_locked(id) {
-            Ok(_) => remove_run_dir(self, id),
+            Ok(Some(container)) => after_run(self, &container),
+            Ok(None) => remove_run_dir(self, id),
             // A corrupt record is reported by the command that needs it, not by every command.
             Err(e) => {
                 tracing::warn!(container = id, error = %e, "left alone by the sweep");
@@ -175,6 +196,9 @@ impl Engine {
     /// Removes a container that does not run, record first. The caller holds its lock.
     pub(crate) fn remove_container(&self, container: &Container) -> Result<()> {
         let journal = journal::Journal::begin(&self.data, container.id())?;
+        if self.run_dir(container.id()).exists() {
+            after_run(self, container)?;
+        }
         let config = container.dir.join("config.json");
         std::fs::remove_file(&config).while_("remove", &config)?;
         self.names.release(container.name(), container.id())?;
@@ -184,13 +208,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes whatever there is of a container without a record: nothing of it is known but its id.
+    /// Removes whatever there is of a container without a record: nothing of it is known but its id. The
+    /// caller holds its journal.
     pub(crate) fn purge(&self, id: &str) -> Result<()> {
         let state = store::load_state(&self.data.container(id)).unwrap_or_default();
-        if let Some(init) = &state.init {
-            kill_and_wait(init)?;
+        for process in [&state.monitor, &state.init].into_iter().flatten() {
+            kill_and_wait(process)?;
         }
-        remove_cgroup(self, state.cgroup.as_deref())?;
+        if let Some(path) = &state.cgroup {
+            remove_cgroup(self, path)?;
+        }
         for (name, holder) in self.names.list()? {
             if holder == id {
                 self.names.release(&name, id)?;
@@ -210,6 +237,17 @@ impl Engine {
     fn remove_remains(&self, id: &str) -> Result<()> {
         self.store.remove_container(id)?;
         remove_run_dir(self, id)?;
-        remove_tree(&self.data.container(id))
+        // Away first, because its lock lies in it: whoever waits for that must find nothing at its path.
+        let (dir, removed) = (
+            self.data.container(id),
+            self.data.tmp().join(format!("removed-{id}")),
+        );
+        match std::fs::rename(&dir, &removed) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).while_("remove", &dir);
+            }
+            _ => {}
+        }
+        remove_tree(&removed)
     }
 }

@@ -19,6 +19,8 @@ pub enum Kind {
     CommandNotFound,
     /// The command cannot be executed (exit 126).
     NotExecutable,
+    /// A record on disk cannot be understood (HTTP 500): the object can only be removed, by force.
+    Corrupt,
     /// Anything else (HTTP 500, exit 125).
     System,
 }

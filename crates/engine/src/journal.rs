@@ -27,6 +27,13 @@ impl Journal {
         Ok(Self { path, _lock: lock })
     }
 
+    /// The same without waiting: `None` when another is at it.
+    pub fn try_begin(data: &DataRoot, id: &str) -> Result<Option<Self>> {
+        let path = data.tmp().join(format!("{PREFIX}{id}"));
+        let lock = FileLock::try_exclusive(&path)?;
+        Ok(lock.map(|lock| Self { path, _lock: lock }))
+    }
+
     /// The work is complete (or completely undone).
     pub fn done(self) {
         // A file that stays is swept; the sweep finds nothing more to do than to remove it.

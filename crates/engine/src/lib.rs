@@ -74,7 +74,7 @@ impl Engine {
             names,
             cgroups: OnceLock::new(),
         };
-        engine.sweep()?;
+        engine.sweep();
         Ok(engine)
     }
 

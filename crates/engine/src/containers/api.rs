@@ -1,5 +1,6 @@
 //! What goes into and comes out of the container operations, beside the shapes in `barque_types`.
 
+use barque_types::docker::ContainerSummary;
 use barque_types::id::ContainerId;
 use barque_types::time::Timestamp;
 use std::os::fd::OwnedFd;
@@ -83,6 +84,15 @@ pub struct ListOptions {
     pub size: bool,
     /// `key=value` filters as Docker's `--filter`: id, name, label, status, exited, ancestor, before, since, network, health.
     pub filters: Vec<(String, String)>,
+}
+
+/// What `list` returns.
+#[derive(Debug)]
+pub struct Listed {
+    /// Those that pass the filters.
+    pub containers: Vec<ContainerSummary>,
+    /// Why others could not be read, each naming its container.
+    pub unreadable: Vec<crate::Error>,
 }
 
 /// Which log lines.

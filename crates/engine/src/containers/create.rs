@@ -1,10 +1,12 @@
 //! `create`: a request becomes a record, a name and a writable layer. Nothing runs yet.
 //!
 //! A crash in the middle leaves garbage that a journal file names (see [`crate::journal`]); the
-//! container exists for others from the moment its `config.json` does.
+//! container exists for others from the moment its `config.json` does. That file is synced, and with it
+//! what the container cannot do without: when `create` returns, a power cut does not take it away. A container
+//! made with `--rm` would not outlive a boot anyway, so nothing of it is synced.
 
 use super::record::{Config, Container, ImageUsed, RunState};
-use super::{Containers, Created, files, names, resolve, userns, validate};
+use super::{Containers, Created, names, resolve, userns, validate};
 use crate::error::{Context, Error, Kind, Result};
 use crate::journal::Journal;
 use barque_image::{Base, Image};
@@ -69,7 +71,12 @@ impl Containers<'_> {
             Foundation::Image { image, name, .. } => {
                 self.engine
                     .store
-                    .prepare_container(id.as_str(), Base::Image(image))?;
+                    .prepare_container(id.as_str(), Base::Image(image))
+                    .map_err(|e| match self.engine.store.image(&image.id) {
+                        // Removed since it was found: the caller may pull it again.
+                        Err(gone) if gone.is_no_such_image() => Error::no_such_image(name),
+                        _ => e.into(),
+                    })?;
                 Some(ImageUsed {
                     id: image.id,
                     name: name.clone(),
@@ -97,16 +104,23 @@ impl Containers<'_> {
             state: RunState::default(),
             dir,
         };
-        files::write(&container)?;
         record::store(
             &container.dir.join("state.json"),
             &container.state,
             Durability::None,
         )?;
+        // What is to be gone after the next boot need not reach the disk; see `was_never_on_disk`.
+        let durability = match container.config.request.auto_remove {
+            true => Durability::None,
+            false => {
+                self.engine.store.sync_container(id.as_str())?;
+                Durability::Synced
+            }
+        };
         record::store(
             &container.dir.join("config.json"),
             &container.config,
-            Durability::None,
+            durability,
         )?;
         Ok(name)
     }

@@ -14,7 +14,8 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
-/// Writes the three files into the container's directory.
+/// Writes the three files into the container's directory, anew at each start: they follow the host's, and
+/// nothing needs to be synced.
 pub(crate) fn write(container: &Container) -> Result<()> {
     let config = &container.config;
     let hosts = match config.request.network {

@@ -7,7 +7,7 @@ use barque_types::container::{
     MountRequest, NamespaceMode, NetworkMode, SeccompMode, Source, UserNsMode,
 };
 use barque_types::docker::{
-    Config, ContainerInspect, GraphDriver, HostConfig, LogConfigView, MountPoint, NetworkSettings,
+    Config, ContainerInspect, Endpoint, GraphDriver, HostConfig, LogConfigView, MountPoint, NetworkSettings,
     State, Status,
 };
 use barque_types::oci::Empty;
@@ -102,7 +102,10 @@ fn view(container: &Container) -> ContainerInspect {
                 Some(init) => format!("/proc/{}/ns/net", init.pid),
                 None => String::new(),
             },
-            networks: BTreeMap::from([(network_mode(&config.request.network), Empty {})]),
+            networks: BTreeMap::from([(
+                network_mode(&config.request.network),
+                Endpoint::default(),
+            )]),
             ..NetworkSettings::default()
         },
         ..ContainerInspect::default()

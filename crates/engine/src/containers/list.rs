@@ -1,7 +1,7 @@
 //! `ps`: which containers, and how they are.
 
 use super::record::Container;
-use super::{Containers, ListOptions, inspect};
+use super::{Containers, ListOptions, Listed, inspect};
 use crate::error::{Error, Kind, Result};
 use barque_types::docker::{ContainerSummary, Status, SummaryHostConfig};
 use barque_types::human;
@@ -13,14 +13,11 @@ const FILTERS: [&str; 14] = [
 ];
 
 impl Containers<'_> {
-    /// Lists, newest first. A container whose record cannot be read fails the listing, by name: it must
-    /// not silently drop out of scripts that count.
-    pub fn list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+    /// Lists, newest first. What cannot be read is told beside the rest: it must neither hide the others
+    /// nor silently drop out of scripts that count.
+    pub fn list(&self, options: &ListOptions) -> Result<Listed> {
         check_filters(&options.filters)?;
-        let (mut containers, errors) = self.engine.load_all()?;
-        if let Some(first) = errors.into_iter().next() {
-            return Err(first);
-        }
+        let (mut containers, unreadable) = self.engine.load_all()?;
         containers.sort_by_key(|c| std::cmp::Reverse(c.config.created));
         let by_status = options
             .filters
@@ -36,10 +33,11 @@ impl Containers<'_> {
                 && matches_all(c, &options.filters)
         });
         containers.truncate(options.limit.unwrap_or(usize::MAX));
-        containers
-            .iter()
-            .map(|c| self.summary(c, options.size))
-            .collect()
+        let summaries = containers.iter().map(|c| self.summary(c, options.size));
+        Ok(Listed {
+            containers: summaries.collect::<Result<_>>()?,
+            unreadable,
+        })
     }
 
     fn summary(&self, container: &Container, size: bool) -> Result<ContainerSummary> {
@@ -160,9 +158,9 @@ fn check_filters(filters: &[(String, String)]) -> Result<()> {
                 "exited",
                 "dead",
             ]
-            "health" => ["none", "starting", "healthy", "unhealthy"].contains(&value.as_str()),
             .contains(&value.as_str()),
             "exited" => value.parse::<i32>().is_ok(),
+            "health" => ["none", "starting", "healthy", "unhealthy"].contains(&value.as_str()),
             _ => true,
         };
         if !valid {
@@ -213,11 +211,11 @@ fn matches(container: &Container, key: &str, value: &str) -> bool {
         "network" => inspect::network_mode(&config.request.network) == value,
         "volume" => inspect::mount_points(config)
             .iter()
+            .any(|m| m.source == value || m.destination == value),
+        "is-task" => value != "true" && value != "1",
         // No container has a health check or a port here.
         "health" => value == "none",
         "publish" | "expose" => false,
-            .any(|m| m.source == value || m.destination == value),
-        "is-task" => value != "true" && value != "1",
         _ => true,
     }
 }

@@ -21,9 +21,15 @@ impl Containers<'_> {
             ));
         }
         container.require_running()?;
-        self.cgroup_of(&container)?.freeze(FREEZE_PATIENCE)?;
+        // Recorded first: a container that is frozen and does not say so could be neither thawed nor ended.
         container.state.status = Status::Paused;
-        container.store_state()
+        container.store_state()?;
+        if let Err(e) = self.cgroup_of(&container)?.freeze(FREEZE_PATIENCE) {
+            container.state.status = Status::Running;
+            container.store_state()?;
+            return Err(e.into());
+        }
+        Ok(())
     }
 
     /// Thaws them.
@@ -38,6 +44,26 @@ impl Containers<'_> {
         self.cgroup_of(&container)?.thaw()?;
         container.state.status = Status::Running;
         container.store_state()
+    }
+
+    /// Lets the dying run: a frozen process hears nothing, not even SIGKILL on cgroup v1.
+    pub(super) fn thaw_for_the_end(&self, id: &str) -> Result<()> {
+        match self.engine.load(id)? {
+            Some(container) if container.state.status == Status::Paused => {}
+            _ => return Ok(()),
+        }
+        match self.unpause(id) {
+            // Somebody else thawed it, or it is gone.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    Kind::Conflict | Kind::NotRunning | Kind::NoSuchContainer
+                ) =>
+            {
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// The cgroup of a running container.

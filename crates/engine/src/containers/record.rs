@@ -95,7 +95,7 @@ pub(crate) struct RunState {
     pub restart_count: u32,
     /// The user stopped it: `unless-stopped` leaves it alone.
     pub stopped_by_user: bool,
-    /// The group's path in each hierarchy it was made in, for whoever must clean up.
+    /// The group's path in each hierarchy it was made in, while it runs.
     pub cgroup: Option<String>,
 }
 
@@ -121,6 +121,14 @@ pub(crate) struct Container {
 impl Container {
     pub fn id(&self) -> &str {
         self.config.id.as_str()
+    }
+
+    /// `<parent>/<id>` below each hierarchy's root. It follows from what never changes, so that no crash
+    /// can lose it, and it is nobody else's: a group that is there while nothing runs is garbage.
+    pub fn cgroup_path(&self) -> String {
+        let parent = self.config.request.cgroup_parent.as_deref();
+        let parent = parent.unwrap_or("/barque").trim_matches('/');
+        format!("/{parent}/{}", self.id())
     }
 
     /// Name for messages: what `ps` shows.

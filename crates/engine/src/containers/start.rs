@@ -40,7 +40,7 @@ impl Containers<'_> {
         let engine = self.engine.for_forked_process();
         // A manual start begins to count again.
         container.state.restart_count = 0;
-        let supervisor = Supervisor::new(engine, container.clone());
+        let supervisor = Supervisor::new(engine, container.clone(), lock.share()?);
         let attach = options.attach.as_ref().map(super::attach::options);
         match barque_monitor::spawn(config, supervisor, attach) {
             Ok(spawned) => Ok(Started {
@@ -73,7 +73,12 @@ impl Containers<'_> {
 
     /// The container stays (unless made with `--rm`), with the reason in its state. Docker's exit codes.
     fn record_failure(&self, mut container: Container, e: barque_monitor::Error) -> Error {
+        let foreign = matches!(e, barque_monitor::Error::AlreadyRunning { .. });
         let e = Error::from(e);
+        if foreign {
+            // Not ours to clean up after: another process's monitor holds the run directory.
+            return e;
+        }
         let state = &mut container.state;
         state.status = if state.started_at.is_never() {
             Status::Created
@@ -87,12 +92,12 @@ impl Containers<'_> {
             _ => 128,
         };
         (state.init, state.monitor, state.cgroup) = (None, None, None);
-        let recorded = match container.config.request.auto_remove {
+        // The monitor cleans up after a start that fails, but it may have been killed.
+        let cleaned = crate::cleanup::after_run(self.engine, &container);
+        let recorded = cleaned.and(match container.config.request.auto_remove {
             true => self.engine.remove_container(&container),
-            false => container
-                .store_state()
-                .and_then(|()| crate::cleanup::remove_run_dir(self.engine, container.id())),
-        };
+            false => container.store_state(),
+        });
         if let Err(second) = recorded {
             tracing::warn!(container = container.id(), error = %second, "left for the next command's sweep");
         }

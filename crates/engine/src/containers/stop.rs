@@ -7,13 +7,20 @@ use super::start::stop_signal;
 use super::{Containers, StartOptions, StopOptions, WaitCondition};
 use crate::error::{Context, Error, Kind, Result};
 use barque_monitor::Client;
-use barque_types::docker::Status;
 use barque_types::signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
+use rustix::io::Errno;
 use std::time::Duration;
 
 /// Docker's default.
 const STOP_TIMEOUT_SECS: i64 = 10;
+
+/// How often whoever waits for a container's end looks whether it was paused.
+const GLANCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
 
 /// A file in the directory of a container that is being restarted: its monitor does not remove it.
 pub(super) const KEEP: &str = "keep";
@@ -35,14 +42,45 @@ impl Containers<'_> {
             .or(container.config.request.stop_timeout)
             .unwrap_or(STOP_TIMEOUT_SECS);
         let timeout = u64::try_from(seconds).ok().map(Duration::from_secs);
-        self.thaw_for_the_end(&container)?;
-        match self
-            .client(&container)
-            .and_then(|mut client| Ok(client.stop(number, timeout)?))
-        {
-            // It ended by itself, between our look and our word.
-            Err(e) if e.kind() == Kind::NotRunning => Ok(()),
-            done => done.map(drop),
+        let stopped = self.client(&container).and_then(|mut client| {
+            client.begin_stop(number, timeout)?;
+            self.await_stop(&mut client, container.id())
+        });
+        match stopped {
+            Err(e) if e.kind() == Kind::NotRunning => self.must_have_ended(&container),
+            done => done,
+        }
+    }
+
+    /// Waits for the monitor's answer; whoever has paused the container, or does so meanwhile, is overruled.
+    fn await_stop(&self, client: &mut Client, id: &str) -> Result<()> {
+        loop {
+            self.thaw_for_the_end(id)?;
+            let mut answer = [PollFd::new(client, PollFlags::IN)];
+            match poll(&mut answer, Some(&GLANCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                _ => return Ok(client.finish_stop()?),
+            }
+        }
+    }
+
+    /// Its monitor hung up, or is not there: then it ended by itself, between our look and our word.
+    fn must_have_ended(&self, container: &Container) -> Result<()> {
+        match self.engine.load(container.id())? {
+            Some(now)
+                if now.state.status.is_live()
+                    && now.state.started_at == container.state.started_at =>
+            {
+                Err(Error::new(
+                    Kind::System,
+                    format!(
+                        "the monitor of container {} does not answer in {}: was the container started with another --run-root?",
+                        container.id(),
+                        self.engine.run_dir(container.id()).display()
+                    ),
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -73,13 +111,14 @@ impl Containers<'_> {
                 ),
             ));
         }
-        if number == KILL {
-            self.thaw_for_the_end(&container)?;
-        }
-        match self
-            .client(&container)
-            .and_then(|mut client| Ok(client.kill(number)?))
-        {
+        let killed = self.client(&container).and_then(|mut client| {
+            client.kill(number)?;
+            match number {
+                KILL => self.thaw_for_the_end(container.id()),
+                _ => Ok(()),
+            }
+        });
+        match killed {
             Err(e) if e.kind() == Kind::NotRunning => Err(Error::new(
                 Kind::NotRunning,
                 format!(
@@ -87,7 +126,7 @@ impl Containers<'_> {
                     container.id()
                 ),
             )),
-            done => done.map(drop),
+            done => done,
         }
     }
 
@@ -99,9 +138,12 @@ impl Containers<'_> {
             return Ok(container.state.exit_code);
         }
         if !live && condition == WaitCondition::NextExit {
-            container =
-                self.wait_until(&container, |c| c.is_some_and(|c| c.state.status.is_live()))?;
-            live = true;
+            // It may have ended again before we look.
+            let before = container.state.started_at;
+            container = self.wait_until(&container, |c| {
+                c.is_some_and(|c| c.state.started_at != before)
+            })?;
+            live = container.state.status.is_live();
         }
         let mut code = container.state.exit_code;
         if live {
@@ -124,10 +166,11 @@ impl Containers<'_> {
         {
             Ok(exit) => Ok(exit.code),
             // Over already: what the record says now.
-            Err(e) if e.kind() == Kind::NotRunning => Ok(self
-                .engine
-                .load(container.id())?
-                .map_or(container.state.exit_code, |c| c.state.exit_code)),
+            Err(e) if e.kind() == Kind::NotRunning => {
+                self.must_have_ended(container)?;
+                let now = self.engine.load(container.id())?;
+                Ok(now.map_or(container.state.exit_code, |c| c.state.exit_code))
+            }
             Err(e) => Err(e),
         }
     }
@@ -160,25 +203,6 @@ impl Containers<'_> {
             inotify::Reader::new(&watch, &mut buffer)
                 .next()
                 .while_("watch", dir)?;
-        }
-    }
-
-    /// A frozen process hears nothing, not even SIGKILL on cgroup v1, so whoever ends it thaws it.
-    fn thaw_for_the_end(&self, container: &Container) -> Result<()> {
-        if container.state.status != Status::Paused {
-            return Ok(());
-        }
-        match self.unpause(container.id()) {
-            // Somebody else thawed it, or it is gone.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    Kind::Conflict | Kind::NotRunning | Kind::NoSuchContainer
-                ) =>
-            {
-                Ok(())
-            }
-            done => done,
         }
     }
 

@@ -3,16 +3,31 @@
 use super::Containers;
 use super::record::{Config, Container, RunState};
 use crate::error::{Context, Error, Kind, Result};
+use crate::journal::Journal;
 use crate::{Engine, cleanup};
 use barque_state::lock::FileLock;
 use barque_state::{Durability, record};
 use barque_types::docker::Status;
 use barque_types::id::ContainerId;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// The lock of one container: held while its records, or the container itself, are changed.
 #[derive(Debug)]
-pub(crate) struct ContainerLock(#[allow(dead_code, reason = "held, not used")] FileLock);
+pub(crate) struct ContainerLock(FileLock);
+
+impl ContainerLock {
+    /// One more holder, for the monitor that is forked under it.
+    pub fn share(&self) -> Result<Self> {
+        Ok(Self(self.0.share()?))
+    }
+}
+
+impl AsFd for ContainerLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Engine {
     /// Loads a container by its full id; `None` when there is none. One that lost its monitor is buried first.
@@ -42,10 +57,21 @@ impl Engine {
 
     fn load_unhealed(&self, id: &str) -> Result<Option<Container>> {
         let dir = self.data.container(id);
-        let Some(config) = record::load::<Config>(&dir.join("config.json"))? else {
-            return Ok(None);
+        let path = dir.join("config.json");
+        let config = match record::load::<Config>(&path) {
+            Ok(Some(config)) => config,
+            Ok(None) => return Ok(None),
+            Err(_) if was_never_on_disk(&path) => {
+                // Held: somebody removes it already.
+                if let Some(journal) = Journal::try_begin(&self.data, id)? {
+                    self.purge(id)?;
+                    journal.done();
+                }
+                return Ok(None);
+            }
+            Err(e) => return Err(unreadable(id, e)),
         };
-        let state = load_state(&dir)?;
+        let state = load_state(&dir).map_err(|e| unreadable(id, e))?;
         Ok(Some(Container { config, state, dir }))
     }
 
@@ -149,9 +175,40 @@ pub(crate) fn lock_dir(dir: &Path, name: &str) -> Result<ContainerLock> {
     }
 }
 
-/// A container without a state file was made by a crashed `create` whose record survived: it never ran.
-pub(crate) fn load_state(dir: &Path) -> Result<RunState> {
-    Ok(record::load(&dir.join("state.json"))?.unwrap_or_default())
+/// An empty state is one whose content a power cut took (states are not synced): all that it said of is over.
+pub(crate) fn load_state(dir: &Path) -> barque_state::Result<RunState> {
+    let path = dir.join("state.json");
+    match record::load(&path) {
+        Err(barque_state::Error::Corrupt { .. }) if is_empty(&path) => Ok(RunState::default()),
+        loaded => Ok(loaded?.unwrap_or_default()),
+    }
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.len() == 0)
+}
+
+/// Whether a configuration is empty since before this boot: a power cut came before its content was on the
+/// disk. Then `create` had not returned, for it syncs it, or it was a `--rm` container's, of which nothing
+/// should be left after a boot.
+fn was_never_on_disk(path: &Path) -> bool {
+    let uptime = u64::try_from(rustix::system::sysinfo().uptime).unwrap_or(0);
+    let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
+    is_empty(path)
+        && changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > uptime + 1))
+}
+
+fn unreadable(id: &str, e: barque_state::Error) -> Error {
+    match e {
+        barque_state::Error::Corrupt { path, reason, .. } => Error::new(
+            Kind::Corrupt,
+            format!(
+                "the record {} of container {id} is corrupt ({reason}): restore it from a backup, or remove the container with rm -f",
+                path.display()
+            ),
+        ),
+        other => other.into(),
+    }
 }
 
 impl Container {

@@ -1,11 +1,15 @@
 //! The steps that a container's monitor carries out: make it run, record how it ended, clean up.
 //!
-//! Everything here runs in the monitor's process. The first start happens while the command that forked
-//! the monitor holds the container's lock on its behalf; everything later takes the lock itself.
+//! Everything here runs in the monitor's process. The first start happens under the lock of the command
+//! that forked the monitor: both hold it, for that command may be killed meanwhile. Everything later takes
+//! the lock itself.
+//!
+//! What a run leaves outside the data root appears and vanishes in one order, so that the directory tells
+//! the sweep of the rest: run directory, cgroup, processes — processes, record, cgroup, run directory.
 
-use super::record::Container;
+use super::record::{Container, RunState};
 use super::store::{ContainerLock, lock_dir};
-use super::{Containers, lower};
+use super::{Containers, files, lower};
 use crate::cleanup::remove_tree;
 use crate::error::{Context, Error, Kind, Result};
 use crate::{Engine, cleanup};
@@ -18,12 +22,14 @@ use barque_types::docker::Status;
 use barque_types::spec::{NamespaceKind, Spec};
 use barque_types::time::Timestamp;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A container in the hands of its monitor.
 pub(super) struct Supervisor {
     engine: Engine,
     container: Container,
+    /// The lock for the first start.
+    starting: Option<ContainerLock>,
     /// Its cgroup while it runs.
     group: Option<Cgroup>,
     /// Its root file system. The last reference unmounts the overlay, which writes the whole upper file
@@ -32,10 +38,11 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub fn new(engine: Engine, container: Container) -> Self {
+    pub fn new(engine: Engine, container: Container, starting: ContainerLock) -> Self {
         Self {
             engine,
             container,
+            starting: Some(starting),
             group: None,
             root: None,
         }
@@ -60,41 +67,67 @@ impl Supervisor {
             });
         }
         make_bind_sources(&self.container)?;
+        files::write(&self.container)?;
         let join = containers.joined_namespaces(&self.container)?;
-        let path = cgroup_path(&self.container);
-        let resources = spec
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.resources.clone())
-            .unwrap_or_default();
-        let (group, mut warnings) = Cgroup::create(self.engine.cgroups()?, &path, &resources)?;
-        let running = match self.launch(&spec, join, &group, &request) {
+        let (group, mut warnings) = self.make_group(&spec)?;
+        let running = self
+            .launch(&spec, join, &group, &request)
+            .and_then(|running| {
+                self.record_start(&running, request.restart_count)?;
+                Ok(running)
+            });
+        let running = match running {
             Ok(running) => running,
             Err(e) => {
-                // The container's processes are dead; the first error is the one to tell.
-                let _ = group.remove();
+                // It may run already (a full disk refused the record). The first error is the one to tell.
+                let _ = remove_group(&group);
                 return Err(e);
             }
         };
         self.group = Some(group);
         self.root = running.rootfs;
         warnings.extend(running.warnings);
-        let state = &mut self.container.state;
-        state.status = Status::Running;
-        state.init = Some(ProcessId::of(running.pid)?);
-        state.monitor = Some(ProcessId::current()?);
-        state.cgroup = Some(path);
-        state.started_at = Timestamp::now();
-        state.restart_count = request.restart_count;
-        (state.oom_killed, state.stopped_by_user) = (false, false);
-        (state.exit_code, state.error) = (0, String::new());
-        self.container.store_state()?;
         Ok(Started {
             pid: running.pid,
             pidfd: running.pidfd,
             console: running.console,
             warnings,
         })
+    }
+
+    fn make_group(&self, spec: &Spec) -> Result<(Cgroup, Vec<String>)> {
+        let path = self.container.cgroup_path();
+        let resources = spec
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.resources.clone())
+            .unwrap_or_default();
+        let layout = self.engine.cgroups()?;
+        match Cgroup::create(layout, &path, &resources) {
+            // What a killed monitor left: we hold the container's lock, and nobody else has its id.
+            Err(barque_cgroup::Error::Exists { .. }) => {
+                cleanup::remove_cgroup(&self.engine, &path)?;
+                Ok(Cgroup::create(layout, &path, &resources)?)
+            }
+            made => Ok(made?),
+        }
+    }
+
+    fn record_start(&mut self, running: &barque_runtime::Running, restarts: u32) -> Result<()> {
+        let state = RunState {
+            status: Status::Running,
+            init: Some(ProcessId::of(running.pid)?),
+            monitor: Some(ProcessId::current()?),
+            cgroup: Some(self.container.cgroup_path()),
+            started_at: Timestamp::now(),
+            finished_at: self.container.state.finished_at,
+            restart_count: restarts,
+            ..RunState::default()
+        };
+        let before = std::mem::replace(&mut self.container.state, state);
+        self.container
+            .store_state()
+            .inspect_err(|_| self.container.state = before)
     }
 
     fn launch(
@@ -146,14 +179,27 @@ impl Supervisor {
         created.start().map_err(runtime_error)
     }
 
-    /// The end of one run: `restarting` when the monitor starts it again.
+    /// The end of one run. When it was the last, everything is done under one lock: whoever finds the
+    /// container ended may start it at once.
     fn record_end(&mut self, ended: &Ended) -> Result<()> {
         let _lock = self.lock()?;
-        let state = &mut self.container.state;
-        if let Some(group) = self.group.take() {
-            state.oom_killed = group.oom_kills()? > 0;
-            group.remove()?;
+        let group = self.group.take();
+        // Removed even if nothing can be written; but after the record, which knows the exit code.
+        let recorded = self.record_exit(ended, group.as_ref());
+        group.as_ref().map_or(Ok(()), remove_group)?;
+        if ended.restart.is_none() {
+            cleanup::remove_run_dir(&self.engine, self.container.id())?;
+            if self.goes_with_its_end() {
+                return self.engine.remove_container(&self.container);
+            }
         }
+        recorded
+    }
+
+    fn record_exit(&mut self, ended: &Ended, group: Option<&Cgroup>) -> Result<()> {
+        let state = &mut self.container.state;
+        // Any process of it: Docker's flag does not say that it was PID 1.
+        state.oom_killed = group.is_some_and(|group| group.oom_kills().is_ok_and(|n| n > 0));
         state.cgroup = None;
         state.init = None;
         state.exit_code = ended.exit.code;
@@ -165,27 +211,33 @@ impl Supervisor {
         };
         if ended.restart.is_none() {
             state.monitor = None;
+            if self.goes_with_its_end() {
+                // Until it is gone it has lost its monitor; to say more would make it stay after a crash.
+                return Ok(());
+            }
         }
         self.container.store_state()
     }
 
-    fn leave(&mut self, finish: &Finish) -> Result<()> {
+    /// Whether it was made with `--rm`, and is not just being restarted.
+    fn goes_with_its_end(&self) -> bool {
+        self.container.config.request.auto_remove
+            && !self.container.dir.join(super::stop::KEEP).exists()
+    }
+
+    /// There will be no restart after all. (`--rm` excludes restart policies, so the container stays.)
+    fn give_up(&mut self, finish: &Finish) -> Result<()> {
         let _lock = self.lock()?;
         let state = &mut self.container.state;
         if let Finish::RestartFailed(e) = finish {
             (state.error, state.exit_code) = (e.message.clone(), e.exit_code);
         }
-        let keep = self.container.dir.join(super::stop::KEEP).exists();
-        if self.container.config.request.auto_remove && !keep {
-            return self.engine.remove_container(&self.container);
-        }
-        if state.status.is_live() {
-            state.status = Status::Exited;
-            state.monitor = None;
-            state.stopped_by_user |= *finish == Finish::RestartCancelled;
-            self.container.store_state()?;
-        }
-        cleanup::remove_run_dir(&self.engine, self.container.id())
+        state.status = Status::Exited;
+        state.monitor = None;
+        state.stopped_by_user |= *finish == Finish::RestartCancelled;
+        let recorded = self.container.store_state();
+        cleanup::remove_run_dir(&self.engine, self.container.id())?;
+        recorded
     }
 
     fn lock(&self) -> Result<ContainerLock> {
@@ -194,11 +246,14 @@ impl Supervisor {
 }
 
 impl Supervised for Supervisor {
+    fn keep_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.starting.iter().map(AsFd::as_fd).collect()
+    }
+
     fn start(&mut self, request: StartRequest) -> Result<Started, StartError> {
-        // The first start is done under the lock of the command that waits for it.
-        let _lock = match request.restart_count > self.container.state.restart_count {
-            true => Some(self.lock().map_err(|e| start_error(&e))?),
-            false => None,
+        let _lock = match self.starting.take() {
+            Some(lock) => lock,
+            None => self.lock().map_err(|e| start_error(&e))?,
         };
         self.run(request).map_err(|e| start_error(&e))
     }
@@ -223,10 +278,20 @@ impl Supervised for Supervisor {
     }
 
     fn finished(&mut self, finish: &Finish) {
-        if let Err(e) = self.leave(finish) {
+        // After the last run `ended` did everything.
+        if *finish != Finish::Ended
+            && let Err(e) = self.give_up(finish)
+        {
             tracing::error!(container = self.container.id(), error = %e, "left for the next command's sweep");
         }
     }
+}
+
+/// Removes the group of a container that has ended, and whoever is still in it: an `exec` that came while
+/// it ended, or all of a start that failed.
+fn remove_group(group: &Cgroup) -> Result<()> {
+    group.kill_all(cleanup::KILL_PATIENCE)?;
+    Ok(group.remove()?)
 }
 
 fn start_error(e: &Error) -> StartError {
@@ -257,17 +322,6 @@ pub(super) fn user(container: &Container, user: &str) -> UserSpec {
         user: user.to_owned(),
         groups: container.config.request.group_add.clone(),
     }
-}
-
-/// `<parent>/<id>` below each hierarchy's root.
-fn cgroup_path(container: &Container) -> String {
-    let parent = container
-        .config
-        .request
-        .cgroup_parent
-        .as_deref()
-        .unwrap_or("/barque");
-    format!("/{}/{}", parent.trim_matches('/'), container.id())
 }
 
 /// `-v /new/dir:/data` makes the directory on the host, as Docker does.
