@@ -219,6 +219,14 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "list", help_heading = "Logging")]
     pub log_opt: Vec<String>,
 
+    // ---- Docker's, which ask for what is the case anyway ----
+    /// Disable any container-specified HEALTHCHECK: none is run
+    #[arg(long, hide = true)]
+    pub no_healthcheck: bool,
+    /// Skip image verification by Notary: there is none
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
+
     // ---- Docker's, for which this version has nothing yet: refused with a reason, see resolve ----
     #[arg(short, long, hide = true)]
     #[allow(missing_docs)]

@@ -188,9 +188,66 @@ fn unknown(arg: &str) -> String {
                 short.chars().next().unwrap_or('-')
             )
         }
-        _ => format!("unknown flag: {name}"),
+        _ => match NOT_YET.iter().find(|(flags, _)| flags.contains(&name)) {
+            Some((_, why)) => format!("{name}: {why}"),
+            None => format!("unknown flag: {name}"),
+        },
     }
 }
+
+/// Docker's flags that this version does not have: who types one has made no mistake, and wants to hear why.
+/// (What its users type most is told apart by its value too, see `create::resolve`.)
+const NOT_YET: [(&[&str], &str); 5] = [
+    (
+        &[
+            "--dns-option",
+            "--dns-opt",
+            "--dns-search",
+            "--expose",
+            "--ip",
+            "--ip6",
+            "--link-local-ip",
+            "--mac-address",
+            "--net-alias",
+            "--network-alias",
+        ],
+        "networks come with a later version; use --network none, host or container:ID",
+    ),
+    (
+        &[
+            "--health-interval",
+            "--health-retries",
+            "--health-start-interval",
+            "--health-start-period",
+            "--health-timeout",
+        ],
+        "health checks come with a later version",
+    ),
+    (
+        &["--volume-driver", "--storage-opt"],
+        "volumes and storage drivers come with a later version; use -v HOST_DIR:CONTAINER_DIR",
+    ),
+    (
+        &[
+            "--blkio-weight-device",
+            "--cpu-rt-period",
+            "--cpu-rt-runtime",
+            "--device-cgroup-rule",
+            "--kernel-memory",
+        ],
+        "this limit is not in this version",
+    ),
+    (
+        &[
+            "--isolation",
+            "--cpu-count",
+            "--cpu-percent",
+            "--io-maxbandwidth",
+            "--io-maxiops",
+        ],
+        "this is a flag for Windows",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +304,10 @@ mod tests {
         for (line, text) in [
             ("--foo x", "unknown flag: --foo"),
             ("--foo=1 x", "unknown flag: --foo"),
+            (
+                "--health-interval=5s x",
+                "--health-interval: health checks come with a later version",
+            ),
             ("-Z x", "unknown shorthand flag: 'Z' in -Z"),
             ("-itZ x", "unknown shorthand flag: 'Z' in -Z"),
             ("--memory", "flag needs an argument: --memory"),

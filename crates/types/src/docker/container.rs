@@ -328,16 +328,62 @@ pub struct Config {
     pub stop_timeout: Option<i64>,
 }
 
-/// `NetworkSettings`; only the sandbox until networks exist.
+/// `NetworkSettings`: the sandbox, and no address until networks exist. The members are there all the
+/// same: `{{.NetworkSettings.IPAddress}}` stands in many scripts, which take an empty answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct NetworkSettings {
     /// Published ports.
     pub ports: BTreeMap<String, Option<Vec<Empty>>>,
     /// Path of the network namespace while the container runs.
     pub sandbox_key: String,
     /// Networks by name.
-    pub networks: BTreeMap<String, Empty>,
+    pub networks: BTreeMap<String, Endpoint>,
+    /// What Docker repeats of the default bridge's endpoint.
+    #[serde(flatten)]
+    pub default_bridge: Address,
+}
+
+/// A container's end of a network (`EndpointSettings` of the Engine API).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Endpoint {
+    /// Names by which others on the network find it.
+    pub aliases: Option<Vec<String>>,
+    /// Id of the network.
+    #[serde(rename = "NetworkID")]
+    pub network_id: String,
+    /// Where it is reached.
+    #[serde(flatten)]
+    pub address: Address,
+}
+
+/// Addresses of an endpoint: empty where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Address {
+    /// Id of the endpoint.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    /// IPv4 gateway.
+    pub gateway: String,
+    /// IPv4 address.
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    /// Bits of the IPv4 prefix.
+    #[serde(rename = "IPPrefixLen")]
+    pub ip_prefix_len: u8,
+    /// IPv6 gateway.
+    #[serde(rename = "IPv6Gateway")]
+    pub ipv6_gateway: String,
+    /// IPv6 address.
+    #[serde(rename = "GlobalIPv6Address")]
+    pub global_ipv6_address: String,
+    /// Bits of the IPv6 prefix.
+    #[serde(rename = "GlobalIPv6PrefixLen")]
+    pub global_ipv6_prefix_len: u8,
+    /// Hardware address.
+    pub mac_address: String,
 }
 
 /// One line of `diff`.
