@@ -210,7 +210,7 @@ fn a_layer_that_is_not_what_the_configuration_says() {
         .into();
     wire.blobs.push((digest(&honest_config), honest_config));
     let registry = FakeRegistry::start(move |request| honest(&wire, request));
-    refused(&registry, &["diff"]);
+    refused(&registry, &["sha256:"]);
 }
 
 #[test]

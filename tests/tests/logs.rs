@@ -124,15 +124,20 @@ fn a_chatty_container_cannot_fill_the_disk() {
 #[test]
 fn rotation_is_the_default() {
     let barque = Barque::with_busybox();
-    barque.ok(["create", "--name", "box", "busybox"]);
-    let log = barque.look("box", "/HostConfig/LogConfig");
-    assert_eq!(log["Type"], "json-file");
-    let size = log["Config"]["max-size"].as_str().unwrap_or("");
-    let files = log["Config"]["max-file"].as_str().unwrap_or("");
-    assert!(
-        !size.is_empty() && !files.is_empty(),
-        "the budget is shown: {log}"
-    );
+    // 90 MB of lines; each takes more room in the log than on the wire.
+    let script = "yes 0123456789012345678901234567890123456789 | head -c 90000000";
+    let run = ["run", "--name", "box", "-d", "busybox", "sh", "-c", script];
+    barque.ok(run);
+    barque.ok(["wait", "box"]);
+    let log = PathBuf::from(barque.look_str("box", "/LogPath"));
+    let sizes: Vec<u64> = std::fs::read_dir(log.parent().expect("a directory"))
+        .expect("list")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.file_name().to_string_lossy().contains("json.log"))
+        .map(|entry| entry.metadata().expect("stat").len())
+        .collect();
+    assert!(sizes.len() > 1, "{sizes:?}");
+    assert!(sizes.iter().sum::<u64>() < 60_000_000, "{sizes:?}");
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn file_systems() {
 
     let script = "for f in /proc/kcore /proc/keys /proc/timer_list; do test -e $f && wc -c < $f; done; \
                   ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : ; \
-                  echo x > /proc/sysrq-trigger; echo 1 > /proc/sys/kernel/panic; mkdir /sys/x";
+                  echo 1 > /proc/sys/kernel/panic; mkdir /sys/x; echo 1 > /proc/irq/default_smp_affinity";
     let said = inside(&barque, &[], &format!("({script}) 2>&1; true"));
     assert!(
         said.lines().filter(|line| *line == "0").count() >= 2,
