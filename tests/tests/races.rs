@@ -165,6 +165,25 @@ fn a_stop_overrules_a_pause_that_comes_later() {
 }
 
 #[test]
+fn a_killed_restart_keeps_nothing_that_was_to_go() {
+    let barque = Barque::with_busybox();
+    let script = "trap 'sleep 1; exit' TERM; echo ready; while :; do sleep 0.1; done";
+    let run = ["run", "-d", "--rm", "--name", "box", "busybox", "sh", "-c"];
+    barque.ok(run.into_iter().chain([script]));
+    poll::until("it is ready", || barque.ok(["logs", "box"]) == "ready");
+    let restart = barque.cmd(["restart", "box"]).spawn_without_stdin();
+    poll::until("it waits", || {
+        let ids = barque.ok(["ps", "-q", "--no-trunc"]);
+        record(&barque, &ids, "keep").exists()
+    });
+    kill(restart.pid());
+    drop(restart);
+    barque.ok(["stop", "box"]);
+    poll::until("it has gone", || barque.ok(["ps", "-aq"]).is_empty());
+    barque.assert_nothing_left();
+}
+
+#[test]
 fn removals_race_with_removals_and_starts() {
     let barque = Barque::with_busybox();
     for _ in 0..8 {

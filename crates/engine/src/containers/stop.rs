@@ -7,6 +7,7 @@ use super::start::stop_signal;
 use super::{Containers, StartOptions, StopOptions, WaitCondition};
 use crate::error::{Context, Error, Kind, Result};
 use barque_monitor::Client;
+use barque_state::lock::FileLock;
 use barque_types::signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -22,7 +23,8 @@ const GLANCE: Timespec = Timespec {
     tv_nsec: 250_000_000,
 };
 
-/// A file in the directory of a container that is being restarted: its monitor does not remove it.
+/// A file in the directory of a container that is being restarted, locked by the command that does it: the
+/// monitor does not remove such a container, unless that command was killed.
 pub(super) const KEEP: &str = "keep";
 
 impl Containers<'_> {
@@ -88,11 +90,13 @@ impl Containers<'_> {
     pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
         let container = self.find(name)?;
         let keep = container.dir.join(KEEP);
-        std::fs::write(&keep, "").while_("mark for restart", &keep)?;
+        let lock = FileLock::exclusive(&keep)?;
         let restarted = self
             .stop(container.id(), options)
             .and_then(|()| self.start(container.id(), &StartOptions::default()));
-        match std::fs::remove_file(&keep) {
+        let removed = std::fs::remove_file(&keep);
+        drop(lock);
+        match removed {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).while_("remove", &keep),
             _ => restarted.map(drop),
         }

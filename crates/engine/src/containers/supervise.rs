@@ -8,6 +8,7 @@
 //! the sweep of the rest: run directory, cgroup, processes — processes, record, cgroup, run directory.
 
 use super::record::{Container, RunState};
+use super::stop::KEEP;
 use super::store::{ContainerLock, lock_dir};
 use super::{Containers, files, lower};
 use crate::cleanup::remove_tree;
@@ -16,6 +17,7 @@ use crate::{Engine, cleanup};
 use barque_cgroup::Cgroup;
 use barque_monitor::{ContainerIo, Ended, Finish, StartError, StartRequest, Started, Supervised};
 use barque_runtime::{CgroupJoin, CreateOptions, Rootfs, Stdio, UserSpec};
+use barque_state::lock::FileLock;
 use barque_state::process::ProcessId;
 use barque_types::container::{MountRequest, NamespaceMode};
 use barque_types::docker::Status;
@@ -221,8 +223,7 @@ impl Supervisor {
 
     /// Whether it was made with `--rm`, and is not just being restarted.
     fn goes_with_its_end(&self) -> bool {
-        self.container.config.request.auto_remove
-            && !self.container.dir.join(super::stop::KEEP).exists()
+        self.container.config.request.auto_remove && !is_being_restarted(&self.container)
     }
 
     /// There will be no restart after all. (`--rm` excludes restart policies, so the container stays.)
@@ -292,6 +293,12 @@ impl Supervised for Supervisor {
 fn remove_group(group: &Cgroup) -> Result<()> {
     group.kill_all(cleanup::KILL_PATIENCE)?;
     Ok(group.remove()?)
+}
+
+/// Whether a `restart` that lives waits for its end.
+fn is_being_restarted(container: &Container) -> bool {
+    let keep = container.dir.join(KEEP);
+    keep.exists() && matches!(FileLock::try_exclusive(&keep), Ok(None))
 }
 
 fn start_error(e: &Error) -> StartError {
