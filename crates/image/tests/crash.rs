@@ -296,6 +296,10 @@ fn removal_and_start_race_without_harm() {
     }
 }
 
+fn short(f: &Fixture, id: &Digest) -> String {
+    std::fs::read_to_string(f.root.join("overlay2").join(id.hex()).join("link")).unwrap()
+}
+
 /// A power cut may keep the directory entries of a layer and lose its data. Its record tells the boot that wrote it.
 #[test]
 fn a_layer_of_an_earlier_boot_counts_only_with_an_image() {
@@ -320,6 +324,13 @@ fn a_layer_of_an_earlier_boot_counts_only_with_an_image() {
     };
     writer.apply(&tar[..], None).unwrap();
     assert_eq!(std::fs::read(f.diff_of(&id).join("f")).unwrap(), b"data");
+    // The record itself may be what was lost.
+    std::fs::write(&record, b"").unwrap();
+    let Slot::Missing(writer) = ingest.layer(&id).unwrap() else {
+        panic!("trusted")
+    };
+    writer.apply(&tar[..], None).unwrap();
+    assert!(f.root.join("overlay2/l").join(short(&f, &id)).exists());
     ingest
         .commit(
             NewImage {
