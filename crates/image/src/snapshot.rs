@@ -17,7 +17,6 @@ use crate::layout::short_name;
 use crate::names;
 use crate::store::Store;
 use crate::unpack::privileged;
-use barque_state::atomic::sync_dir;
 use barque_state::layout::make_dir;
 use barque_state::lock::FileLock;
 use barque_types::digest::Digest;
@@ -213,14 +212,12 @@ impl Store {
         Ok(out)
     }
 
-    /// Makes what [`Store::prepare_container`] made durable. Of its content only `lower` cannot be told from elsewhere; the
-    /// directories and the link are in the file system's journal before the file's own entry.
+    /// Makes `lower` durable, which cannot be told from elsewhere. The directories are so when the caller syncs anything that it
+    /// wrote later: a file system's journal keeps the order.
     pub fn sync_container(&self, id: &str) -> Result<()> {
-        let dir = self.snapshot_dir(id)?;
-        let path = dir.join("lower");
+        let path = self.snapshot_dir(id)?.join("lower");
         let file = std::fs::File::open(&path).context("open", &path)?;
-        file.sync_all().context("sync", &path)?;
-        Ok(sync_dir(&dir)?)
+        file.sync_data().context("sync", &path)
     }
 
     /// Removes a container's files. One rename makes them gone; a crash after it leaves the rest to [`Store::sweep`].
