@@ -178,3 +178,28 @@ fn on_failure_counts() {
     assert_eq!(barque.ok(["logs", "box"]), "x\nx\nx");
     assert_eq!(barque.look("box", "/State/ExitCode"), 4);
 }
+
+#[test]
+fn diff_shows_what_the_user_did() {
+    let barque = Barque::with_busybox();
+    barque.ok(["run", "--name", "box", "busybox", "true"]);
+    assert_eq!(barque.ok(["diff", "box"]), "");
+}
+
+#[test]
+fn who_insists_gets_the_prompt_back() {
+    let barque = Barque::with_busybox();
+    let run = ["run", "--name", "box", "busybox", "sh", "-c"];
+    let script = "trap '' INT; echo up; while :; do sleep 1; done";
+    let mut running = barque
+        .cmd(run.iter().chain(&[script]))
+        .spawn_without_stdin();
+    running.until_stdout("up");
+    poll::until("the client gives up", || {
+        running.signal(rustix::process::Signal::INT);
+        running.ended()
+    });
+    running.wait().exits(1).says(&["got 3 SIGTERM/SIGINTs"]);
+    // It is the client that went.
+    assert_eq!(barque.status("box"), "running");
+}

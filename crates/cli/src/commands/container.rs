@@ -131,6 +131,7 @@ impl Foreground<'_> {
             watch: self.watch,
             signals: self.signals,
             forward: (self.sig_proxy && !self.tty).then_some(&forward as &dyn Fn(i32)),
+            asked_to_end: 0,
         };
         let end = pump.container(&mut attachment);
         drop(raw);
@@ -141,6 +142,10 @@ impl Foreground<'_> {
                 Ok(0)
             }
             End::Signalled(number) => Err(died_of(number)),
+            End::Insisted => {
+                output::complain("\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n");
+                Err(Failure::Said(1))
+            }
             End::Lost => Err(Failure::Refused(format!(
                 "lost the connection to container {}: its monitor has ended; see 'barque inspect {0}'",
                 self.name

@@ -117,6 +117,7 @@ fn foreground(
         watch,
         signals: signals.as_ref(),
         forward: None,
+        asked_to_end: 0,
     };
     let end = pump.exec(&mut session);
     drop(raw);
@@ -127,6 +128,6 @@ fn foreground(
             Ok(0)
         }
         End::Signalled(number) => Err(container::died_of(number)),
-        End::Lost => Err(Failure::Said(1)),
+        End::Lost | End::Insisted => Err(Failure::Said(1)),
     }
 }

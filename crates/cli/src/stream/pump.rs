@@ -11,6 +11,7 @@ use crate::errors::{Failure, Phase};
 use barque_engine::containers::{AttachEvent, Attachment};
 use barque_sys::signal::SignalFd;
 use rustix::event::PollFlags;
+use rustix::process::Signal;
 use std::io::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -23,6 +24,8 @@ pub enum End {
     Detached,
     /// This signal came, which is not handed on: the caller dies of it.
     Signalled(i32),
+    /// The user asked to end three times, in vain: the client goes, the container stays.
+    Insisted,
     /// The other side hung up without saying how it ended.
     Lost,
 }
@@ -39,7 +42,13 @@ pub struct Pump<'a> {
     pub signals: Option<&'a SignalFd>,
     /// Hands a signal on to the container; without it a signal ends the pump.
     pub forward: Option<&'a dyn Fn(i32)>,
+    /// How many SIGINT and SIGTERM were handed on.
+    pub asked_to_end: u8,
 }
+
+/// As Docker's client: a PID 1 without a handler never hears SIGINT, and nobody shall need a second terminal
+/// to get rid of it.
+const PATIENCE: u8 = 3;
 
 impl Pump<'_> {
     /// Between the user and an attached container.
@@ -109,7 +118,7 @@ impl Pump<'_> {
     }
 
     /// Does what a signal to us means; some end the pump.
-    pub(super) fn signal(&self, resize: impl FnOnce(u16, u16)) -> Option<End> {
+    pub(super) fn signal(&mut self, resize: impl FnOnce(u16, u16)) -> Option<End> {
         match signals::next(self.signals?)? {
             Taken::Resized => {
                 if let (true, Some((rows, cols))) = (self.tty, terminal::size()) {
@@ -120,7 +129,10 @@ impl Pump<'_> {
             Taken::Signal(number) => match self.forward {
                 Some(forward) => {
                     forward(number);
-                    None
+                    if [Signal::INT.as_raw(), Signal::TERM.as_raw()].contains(&number) {
+                        self.asked_to_end += 1;
+                    }
+                    (self.asked_to_end >= PATIENCE).then_some(End::Insisted)
                 }
                 None => Some(End::Signalled(number)),
             },

@@ -7,8 +7,8 @@ use barque_types::container::{
     MountRequest, NamespaceMode, NetworkMode, SeccompMode, Source, UserNsMode,
 };
 use barque_types::docker::{
-    Config, ContainerInspect, Endpoint, GraphDriver, HostConfig, LogConfigView, MountPoint, NetworkSettings,
-    State, Status,
+    Config, ContainerInspect, Endpoint, GraphDriver, HostConfig, LogConfigView, MountPoint,
+    NetworkSettings, State, Status,
 };
 use barque_types::oci::Empty;
 use std::collections::BTreeMap;
@@ -223,7 +223,7 @@ fn host_config(record: &Record) -> HostConfig {
                 .driver
                 .clone()
                 .unwrap_or_else(|| "json-file".to_owned()),
-            config: request.log.options.clone(),
+            config: super::logging::shown(&request.log),
         },
         network_mode: network_mode(&request.network),
         restart_policy: request.restart,
