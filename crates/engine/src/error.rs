@@ -84,6 +84,15 @@ impl Error {
         self.kind
     }
 
+    /// The same failure with the object it is about in front, unless it names that already.
+    #[must_use]
+    pub fn about(mut self, object: &str) -> Self {
+        if !self.message.contains(object) {
+            self.message = format!("{object}: {}", self.message);
+        }
+        self
+    }
+
     /// The same failure with another kind.
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {

@@ -46,7 +46,7 @@ pub enum Error {
         "{what}: digest mismatch: expected {expected}, got {actual}; the source sent wrong or damaged data"
     )]
     DigestMismatch {
-        /// `layer sha256:… (uncompressed)`, `config`, ….
+        /// `diff id of layer sha256:…`, `config`, ….
         what: String,
         /// What the manifest or configuration says.
         expected: Digest,

@@ -125,7 +125,7 @@ impl LayerWriter {
         let done = self.staging.unpack(blob, expected, self.limits, &name)?;
         if done.diff_id != self.diff_id {
             return Err(Error::DigestMismatch {
-                what: format!("layer {name} (uncompressed)"),
+                what: format!("diff id of layer {name}"),
                 expected: self.diff_id,
                 actual: done.diff_id,
             });

@@ -109,10 +109,10 @@ impl Drop for Child {
 ///
 /// The caller must be single-threaded and becomes the parent; when it dies, the kernel kills the
 /// container (`PR_SET_PDEATHSIG`). A failure leaves nothing behind: no process, no mount.
-pub fn create(options: CreateOptions<'_>) -> Result<Created> {
+pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     // Everything that can be checked and opened without a container, first.
     let plan = Plan::new(&options)?;
-    let sources = sources::open(&plan.mounts)?;
+    let sources = sources::open(&plan.mounts, std::mem::take(&mut options.trees))?;
     let hierarchies = if plan.mounts.iter().any(|m| m.what == What::Cgroup) {
         hierarchies::mounted().step(|| "reading /proc/self/mountinfo")?
     } else {

@@ -17,6 +17,7 @@ mod create;
 pub mod defaults;
 mod error;
 mod exec;
+mod foreign;
 mod fsctx;
 mod hierarchies;
 mod init;
@@ -32,6 +33,7 @@ mod userns;
 pub use create::{Created, Running, create};
 pub use error::{Error, Result};
 pub use exec::{exec, open_namespace, open_pidfd};
+pub use foreign::tree_of;
 pub use options::{CgroupJoin, CreateOptions, ExecOptions, Rootfs, Stdio, UserSpec};
 #[doc(hidden)]
 pub use rootfs::{Idmap, mount_as_on};

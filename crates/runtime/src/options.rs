@@ -23,6 +23,9 @@ pub struct CreateOptions<'a> {
     /// `spec.linux.namespaces`: a descriptor cannot come to mean another container, a
     /// `/proc/PID/ns/net` can.
     pub join: Vec<(NamespaceKind, OwnedFd)>,
+    /// Detached mounts that take the place of the source of the bind mount with this destination (see
+    /// [`tree_of`](crate::tree_of)).
+    pub trees: Vec<(PathBuf, OwnedFd)>,
 }
 
 /// The source of the root file system.

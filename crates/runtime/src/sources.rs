@@ -13,6 +13,7 @@ use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// One source.
 #[derive(Debug)]
@@ -23,23 +24,38 @@ pub(crate) struct Source {
     pub directory: bool,
 }
 
-/// Opens the sources, in the order of the mounts; mounts that are no bind mounts have none.
-pub(crate) fn open(mounts: &[MountPlan]) -> Result<Vec<Option<Source>>> {
-    mounts.iter().map(open_one).collect()
+/// Opens the sources, in the order of the mounts; mounts that are no bind mounts have none. `given`:
+/// sources that the caller has, by destination.
+pub(crate) fn open(
+    mounts: &[MountPlan],
+    mut given: Vec<(PathBuf, OwnedFd)>,
+) -> Result<Vec<Option<Source>>> {
+    mounts
+        .iter()
+        .map(|mount| {
+            let at = given
+                .iter()
+                .position(|(path, _)| *path == mount.destination);
+            open_one(mount, at.map(|at| given.swap_remove(at).1))
+        })
+        .collect()
 }
 
-fn open_one(mount: &MountPlan) -> Result<Option<Source>> {
+fn open_one(mount: &MountPlan, given: Option<OwnedFd>) -> Result<Option<Source>> {
     let What::Bind { source, recursive } = &mount.what else {
         return Ok(None);
     };
     let step = || mount.describe();
-    let tree = clone_tree(CWD, source, *recursive).map_err(|e| {
-        let error = Error::step(step(), e);
-        match e {
-            Errno::NOENT => error.with_hint("the source does not exist on the host"),
-            _ => error,
-        }
-    })?;
+    let tree = match given {
+        Some(tree) => tree,
+        None => clone_tree(CWD, source, *recursive).map_err(|e| {
+            let error = Error::step(step(), e);
+            match e {
+                Errno::NOENT => error.with_hint("the source does not exist on the host"),
+                _ => error,
+            }
+        })?,
+    };
     let directory = path::file_type(&tree).step(step)? == FileType::Directory;
     if let Some((IdmapSource::Own(maps), recursive)) = &mount.idmap {
         let user_namespace = userns::for_maps(maps)?;

@@ -3,8 +3,9 @@
 use crate::error::{Error, Kind, Result};
 use barque_types::container::LogConfig;
 use barque_types::size;
+use std::collections::BTreeMap;
 
-/// How much of a container's output is kept. The default keeps 30 MB, so that a chatty container
+/// How much of a container's output is kept. The default keeps 30 MiB, so that a chatty container
 /// cannot fill the disk (Docker's own default is no limit at all: moby#40207).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogLimits {
@@ -12,6 +13,23 @@ pub(crate) struct LogLimits {
     pub max_size: Option<u64>,
     /// Files, the current one included.
     pub max_files: u32,
+}
+
+const DEFAULT_SIZE: u64 = 10 << 20;
+const DEFAULT_FILES: u32 = 3;
+
+/// The options as `inspect` shows them: with what holds when nothing was said.
+pub(crate) fn shown(config: &LogConfig) -> BTreeMap<String, String> {
+    let mut options = config.options.clone();
+    if config.driver.as_deref() != Some("none") {
+        options
+            .entry("max-size".to_owned())
+            .or_insert_with(|| format!("{}m", DEFAULT_SIZE >> 20));
+        options
+            .entry("max-file".to_owned())
+            .or_insert_with(|| DEFAULT_FILES.to_string());
+    }
+    options
 }
 
 /// What the options say; `None` with `--log-driver none`.
@@ -23,8 +41,8 @@ pub(crate) fn options(config: &LogConfig) -> Result<Option<LogLimits>> {
         )
     };
     let mut limits = LogLimits {
-        max_size: Some(10_000_000),
-        max_files: 3,
+        max_size: Some(DEFAULT_SIZE),
+        max_files: DEFAULT_FILES,
     };
     for (key, value) in &config.options {
         match key.as_str() {
@@ -80,7 +98,7 @@ mod tests {
         assert_eq!(
             limits(&[]).unwrap(),
             Some(LogLimits {
-                max_size: Some(10_000_000),
+                max_size: Some(DEFAULT_SIZE),
                 max_files: 3
             })
         );

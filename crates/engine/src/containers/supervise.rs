@@ -25,6 +25,7 @@ use barque_types::spec::{NamespaceKind, Spec};
 use barque_types::time::Timestamp;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// A container in the hands of its monitor.
 pub(super) struct Supervisor {
@@ -176,6 +177,7 @@ impl Supervisor {
                 v2: group.v2_fd(),
             },
             join,
+            trees: self.engine.containers().joined_shm(&self.container)?,
         };
         let created = barque_runtime::create(options).map_err(runtime_error)?;
         created.start().map_err(runtime_error)
@@ -365,6 +367,34 @@ impl Containers<'_> {
             .into_iter()
             .map(|(kind, other)| Ok((kind, self.namespace_of(other, kind)?)))
             .collect()
+    }
+
+    /// `/dev/shm` of the container whose IPC namespace this one shares: POSIX shared memory is a matter of
+    /// files, which the namespace does not share by itself.
+    fn joined_shm(&self, container: &Container) -> Result<Vec<(PathBuf, OwnedFd)>> {
+        let NamespaceMode::Container(other) = &container.config.request.ipc else {
+            return Ok(Vec::new());
+        };
+        let other = self.find(other)?;
+        let init = other
+            .state
+            .init
+            .as_ref()
+            .map(ProcessId::open)
+            .transpose()?
+            .flatten();
+        let Some(init) = init else {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!(
+                    "cannot share the memory of a non running container: {}",
+                    other.id()
+                ),
+            ));
+        };
+        let shm = PathBuf::from("/dev/shm");
+        let tree = barque_runtime::tree_of(init.as_fd(), &shm).map_err(runtime_error)?;
+        Ok(vec![(shm, tree)])
     }
 
     fn namespace_of(&self, name: &str, kind: NamespaceKind) -> Result<OwnedFd> {

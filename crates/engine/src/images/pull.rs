@@ -178,7 +178,9 @@ impl Pull<'_> {
         let target = self.target()?;
         self.warn_about_platform(&target.config)?;
         let before = self.images.find(&self.reference.familiar()).ok();
-        let image = self.fetch(&target)?;
+        let image = self
+            .fetch(&target)
+            .map_err(|e| e.about(&self.reference.familiar()))?;
         Ok(Pulled {
             newer: before.is_none_or(|before| before.id != image.id),
             image,

@@ -211,6 +211,7 @@ fn dropping_kills() {
         },
         cgroup: barque_runtime::CgroupJoin::default(),
         join: Vec::new(),
+        trees: Vec::new(),
     })
     .expect("created");
     let proc = format!("/proc/{}", created.pid);

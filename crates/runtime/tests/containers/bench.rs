@@ -43,6 +43,7 @@ fn create_start_wait_and_exec() {
                 stdio,
                 cgroup: CgroupJoin::default(),
                 join: Vec::new(),
+                trees: Vec::new(),
             })
             .expect("created");
             parts[0].push(begin.elapsed());

@@ -329,6 +329,7 @@ fn many_layers_and_whiteouts() {
         stdio: streams.stdio(),
         cgroup: barque_runtime::CgroupJoin::default(),
         join: Vec::new(),
+        trees: Vec::new(),
     })
     .expect("created")
     .start()

@@ -157,6 +157,7 @@ impl Bench {
             stdio,
             cgroup: self.cgroup(),
             join,
+            trees: Vec::new(),
         })?
         .start()
     }

@@ -41,10 +41,10 @@ fn system(request: &CreateContainer) -> Vec<Mount> {
         false => defaults::mounts(shm),
     };
     match request.ipc {
-        NamespaceMode::Host => {
-            for path in ["/dev/shm", "/dev/mqueue"] {
-                replace(&mut mounts, path, Some(host_bind(path)));
-            }
+        // Message queues come with the namespace; shared memory is files. Another container's replace the
+        // source named here when it is started.
+        NamespaceMode::Host | NamespaceMode::Container(_) => {
+            replace(&mut mounts, "/dev/shm", Some(host_bind("/dev/shm")));
         }
         NamespaceMode::None => replace(&mut mounts, "/dev/shm", None),
         _ => {}
