@@ -11,6 +11,7 @@ use crate::atomic::{self, Durability};
 use crate::error::{Context, Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// A type that is stored as a record of its own.
@@ -40,6 +41,22 @@ pub fn load<T: Record>(path: &Path) -> Result<Option<T>> {
 /// Replaces a record atomically.
 pub fn store<T: Record>(path: &Path, value: &T, durability: Durability) -> Result<()> {
     atomic::write(path, &encode(path, value)?, durability)
+}
+
+/// Writes a record over the file that is there, for when the disk is too full for [`store`]: the file's
+/// own block has room. Not atomic towards a power cut, yet better than the truth not being written at all.
+pub fn overwrite<T: Record>(path: &Path, value: &T) -> Result<()> {
+    let bytes = encode(path, value)?;
+    let file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .context("open", path)?;
+    // Readers hold no lock: padded, the record is whole after the first call already.
+    let mut padded = bytes.clone();
+    let old = file.metadata().context("look at", path)?.len() as usize;
+    padded.resize(bytes.len().max(old), b'\n');
+    file.write_all_at(&padded, 0).context("write", path)?;
+    file.set_len(bytes.len() as u64).context("shorten", path)
 }
 
 /// The bytes that [`store`] writes.
@@ -102,6 +119,28 @@ mod tests {
     struct Nothing {}
     impl Record for Nothing {
         const WHAT: &'static str = "nothing";
+    }
+
+    #[test]
+    fn overwriting_leaves_nothing_of_the_longer_or_shorter_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("thing.json");
+        let thing = |name: &str| Thing {
+            name: name.into(),
+            size: None,
+        };
+        assert!(
+            overwrite(&path, &thing("first"))
+                .unwrap_err()
+                .is_not_found()
+        );
+        store(&path, &thing("first"), Durability::None).unwrap();
+        for name in ["a much longer one", "x", "middling"] {
+            overwrite(&path, &thing(name)).unwrap();
+            assert_eq!(load::<Thing>(&path).unwrap(), Some(thing(name)));
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.trim_end().len() + 1, text.len());
+        }
     }
 
     #[test]

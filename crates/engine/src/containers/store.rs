@@ -214,8 +214,12 @@ fn unreadable(id: &str, e: barque_state::Error) -> Error {
 impl Container {
     /// Replaces the state on disk. The caller holds the lock (or is the supervisor in whose name it is held).
     pub(crate) fn store_state(&self) -> Result<()> {
-        record::store(&self.dir.join("state.json"), &self.state, Durability::None)?;
-        Ok(())
+        let path = self.dir.join("state.json");
+        match record::store(&path, &self.state, Durability::None) {
+            // A container's end must be known, also when its own output filled the disk.
+            Err(e) if e.is_disk_full() => Ok(record::overwrite(&path, &self.state)?),
+            stored => Ok(stored?),
+        }
     }
 
     /// `Kind::NotRunning` unless it has a process.

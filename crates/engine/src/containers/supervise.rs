@@ -387,8 +387,8 @@ impl Containers<'_> {
             return Err(Error::new(
                 Kind::Conflict,
                 format!(
-                    "cannot share the memory of a non running container: {}",
-                    other.id()
+                    "cannot share the memory of container {}: it is not running, start it first",
+                    other.name()
                 ),
             ));
         };
@@ -403,9 +403,9 @@ impl Containers<'_> {
             Error::new(
                 Kind::Conflict,
                 format!(
-                    "cannot join the {} namespace of a non running container: {}",
+                    "cannot join the {} namespace of container {}: it is not running, start it first",
                     word(kind),
-                    other.id()
+                    other.name()
                 ),
             )
         };
