@@ -69,10 +69,7 @@ fn exit_codes() {
     assert_eq!(code(&["/etc"]), 126);
     barque.ok(["stop", "box"]);
     let text = barque.fails(1, ["exec", "box", "true"]);
-    assert!(
-        text.contains("not running"),
-        "{text}"
-    );
+    assert!(text.contains("not running"), "{text}");
 }
 
 #[test]

@@ -6,12 +6,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// The Debian packages that the tests use, beyond what a Debian with Rust and git has. The one list.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 9] = [
     "busybox-static",  // the userland of the test images
     "docker-registry", // a real registry to pull from
     "procps",          // `ps` inside and outside, in the walk-through
     "util-linux",      // ipcmk, ipcs, nsenter, setsid, unshare
     "iproute2",        // `ip`, to look at network namespaces
+    "apache2-utils",   // htpasswd, for a registry with accounts
+    "openssl",         // certificates, for a registry with a private authority
+    "e2fsprogs",       // mkfs.ext4, for a virtual machine's disk
+    "perl",            // system calls without a C compiler, for the seccomp tests
 ];
 
 /// A machine with a pure cgroup v2 kernel, for the tests that boot one.

@@ -139,7 +139,7 @@ fn every_compression_and_dialect() {
         assert_eq!(pulled.image.id.to_string(), image.id());
         assert_eq!(pulled.digest.to_string(), digest);
         let view = bench.engine.images().inspect(&name).unwrap();
-        assert_eq!(view.repo_tags, [name.clone()]);
+        assert_eq!(view.repo_tags, std::slice::from_ref(&name));
         assert_eq!(
             view.repo_digests,
             [format!("{}@{digest}", registry.name("app"))]

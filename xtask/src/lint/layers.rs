@@ -29,8 +29,10 @@ const ROWS: [(&str, u8); 20] = [
     ("xtask", 9),
 ];
 
-/// What a front-end may reach: the engine and what stands on it, and the vocabulary.
-const BELOW_FRONT_ENDS: [&str; 4] = [
+/// What a front-end may reach: the engine and what stands on it, and row 0 (the vocabulary, and the
+/// kernel doors that terminals and signals need), nothing between.
+const BELOW_FRONT_ENDS: [&str; 5] = [
+    "barque-sys",
     "barque-engine",
     "barque-build",
     "barque-compose",
