@@ -2,7 +2,8 @@
 
 use crate::{cargo, elf, must, programs, target};
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The promise of the README.
 const MAX_BYTES: u64 = 15_000_000;
@@ -32,5 +33,39 @@ pub(crate) fn run() -> Result<PathBuf> {
         path.display(),
         size as f64 / 1e6
     );
+    manual_pages(&dist.join("man"))?;
+    completions(&path, &dist.join("completions"))?;
     Ok(path)
+}
+
+fn manual_pages(dir: &Path) -> Result<()> {
+    let example = [
+        "run",
+        "--quiet",
+        "--package",
+        "barque-cli",
+        "--example",
+        "manpages",
+        "--",
+    ];
+    must(cargo(example[0]).args(&example[1..]).arg(dir))?;
+    println!(
+        "{}: {} pages",
+        dir.display(),
+        std::fs::read_dir(dir)?.count()
+    );
+    Ok(())
+}
+
+fn completions(binary: &Path, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Command::new(binary).args(["completion", shell]).output()?;
+        if !script.status.success() {
+            bail!("{} completion {shell}: {}", binary.display(), script.status);
+        }
+        std::fs::write(dir.join(format!("barque.{shell}")), script.stdout)?;
+    }
+    println!("{}: bash, zsh, fish", dir.display());
+    Ok(())
 }
