@@ -5,31 +5,12 @@ use barque_types::container::{
     CreateContainer, MountRequest, NamespaceMode, NetworkMode, UserNsMode,
 };
 use barque_types::restart::RestartMode;
-use barque_types::signal;
+use barque_types::{signal, ulimit};
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 /// Docker's minimum: less than that a runtime cannot even start in.
 const MINIMUM_MEMORY: i64 = 6 << 20;
-
-const RLIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, message)
@@ -170,7 +151,7 @@ fn limits(request: &CreateContainer) -> Result<()> {
     }
     cpus(request.nano_cpus, crate::info::cpus())?;
     for limit in &request.ulimits {
-        if !RLIMITS.contains(&limit.name.as_str()) {
+        if !ulimit::NAMES.contains(&limit.name.as_str()) {
             return Err(invalid(format!("invalid ulimit type: {}", limit.name)));
         }
         if limit.soft > limit.hard {
