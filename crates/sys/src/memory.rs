@@ -13,16 +13,18 @@ type ProgramHeader = libc::Elf64_Phdr;
 /// The kernel maps sixteen pages around each one that is touched, so a process that ran through much code
 /// once counts megabytes of it as its own for ever. Best effort: failures change nothing.
 pub fn release_unused() {
-    for segment in constant_segments() {
-        // SAFETY: the range lies within a private file mapping of our own program that is mapped without
-        // write permission and never relocated (a segment without PF_W), so none of its pages differs
-        // from the file: dropping them loses nothing, whatever code or data of it is in use.
-        unsafe { libc::madvise(segment.0 as *mut c_void, segment.1, libc::MADV_DONTNEED) };
-    }
+    let segments = constant_segments();
     // SAFETY: no arguments that could be wrong; the allocator is usable, for no signal handler is running.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
+    }
+    // Last, for what runs after it is mapped again.
+    for segment in &segments {
+        // SAFETY: the range lies within a private file mapping of our own program that is mapped without
+        // write permission and never relocated (a segment without PF_W), so none of its pages differs
+        // from the file: dropping them loses nothing, whatever code or data of it is in use.
+        unsafe { libc::madvise(segment.0 as *mut c_void, segment.1, libc::MADV_DONTNEED) };
     }
 }
 

@@ -150,9 +150,7 @@ impl<S: Supervised> Monitor<S> {
     /// One turn of the loop: wait, then handle what is ready.
     fn turn(&mut self) {
         let ready = self.wait();
-        if !ready.is_empty() {
-            self.tidy_at = Some(Instant::now() + QUIET);
-        }
+        self.tidy_at = (!ready.is_empty()).then(|| Instant::now() + QUIET);
         for (source, flags) in ready {
             match source {
                 Source::Output(index) => self.pump_output(index),
@@ -203,9 +201,16 @@ impl<S: Supervised> Monitor<S> {
             fds.push(PollFd::new(&run.pidfd, PollFlags::IN));
             sources.push(Source::Pidfd);
         }
-        let timeout = self.next_deadline().map(timespec_until);
+        let deadline = self.next_deadline();
+        let first = deadline.into_iter().chain(self.tidy_at).min();
+        let mut polled = poll(&mut fds, first.map(timespec_until).as_ref());
+        if polled == Ok(0) && deadline.is_none_or(|deadline| deadline > Instant::now()) {
+            // Just before the wait that may last for days: what is touched after this counts as ours.
+            barque_sys::memory::release_unused();
+            polled = poll(&mut fds, deadline.map(timespec_until).as_ref());
+        }
         // EINTR is a turn without events. Anything else (ENOMEM) is no reason to give the container up.
-        if poll(&mut fds, timeout.as_ref()).is_err() {
+        if polled.is_err() {
             return Vec::new();
         }
         let events = fds.iter().map(PollFd::revents);
@@ -226,15 +231,10 @@ impl<S: Supervised> Monitor<S> {
                     .any(|c| c.has_output() && !c.must_be_waited_for())
             }),
         };
-        [
-            phase,
-            self.stopping.kill_at,
-            self.stopping.give_up_at,
-            self.tidy_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [phase, self.stopping.kill_at, self.stopping.give_up_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn check_deadlines(&mut self) {
@@ -242,10 +242,6 @@ impl<S: Supervised> Monitor<S> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|d| d <= now);
         if passed(self.stopping.kill_at) {
             self.kill_now();
-        }
-        if passed(self.tidy_at) {
-            barque_sys::memory::release_unused();
-            self.tidy_at = None;
         }
         if passed(self.stopping.give_up_at) {
             self.give_up_stopping();
