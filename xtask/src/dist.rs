@@ -10,7 +10,11 @@ const MAX_BYTES: u64 = 15_000_000;
 
 /// Builds, checks, copies to `target/dist/barque`; the path.
 pub(crate) fn run() -> Result<PathBuf> {
-    must(cargo("build").args(["--release", "--package", "barque"]))?;
+    must(
+        cargo("build")
+            .args(["--release", "--package", "barque"])
+            .env("BARQUE_GIT_COMMIT", commit()),
+    )?;
     let built = programs("release").join("barque");
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     let facts = elf::read(&bytes).with_context(|| format!("{}", built.display()))?;
@@ -36,6 +40,19 @@ pub(crate) fn run() -> Result<PathBuf> {
     manual_pages(&dist.join("man"))?;
     completions(&path, &dist.join("completions"))?;
     Ok(path)
+}
+
+/// What `barque version` shows; sources without their history have none.
+fn commit() -> String {
+    let asked = Command::new("git")
+        .args(["rev-parse", "--short", "HEAD"])
+        .output();
+    match asked {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
 }
 
 fn manual_pages(dir: &Path) -> Result<()> {
