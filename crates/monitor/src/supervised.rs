@@ -56,17 +56,6 @@ pub struct LogConfig {
     pub max_files: u32,
 }
 
-impl LogConfig {
-    /// Barque's defaults: 3 files of 10 MB, so a chatty container cannot fill the disk.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            max_size: Some(10_000_000),
-            max_files: 3,
-        }
-    }
-}
-
 /// The container's ends of its stdio.
 #[derive(Debug)]
 pub enum ContainerIo {

@@ -265,7 +265,11 @@ impl Container {
             restart: Default::default(),
             restart_count: 0,
             stop_signal: 15,
-            log: Some(LogConfig::new(dir.path().join("x-json.log"))),
+            log: Some(LogConfig {
+                path: dir.path().join("x-json.log"),
+                max_size: Some(10_000_000),
+                max_files: 3,
+            }),
         };
         let fake = Fake {
             script: script.into(),
