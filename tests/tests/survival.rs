@@ -184,18 +184,10 @@ fn the_monitor_holds_nothing_of_its_caller() {
     // A session and a root directory of its own, so that no terminal and no mount is kept busy.
     let cwd = std::fs::read_link(format!("/proc/{monitor}/cwd")).expect("its directory");
     assert_eq!(cwd, std::path::Path::new("/"));
-    let stat = std::fs::read_to_string(format!("/proc/{monitor}/stat")).expect("stat");
-    let session: i32 = stat
-        .rsplit(')')
-        .next()
-        .and_then(|s| s.split_whitespace().nth(3)?.parse().ok())
-        .expect("session");
-    assert_ne!(
-        session,
-        rustix::process::getsid(None)
-            .expect("own session")
-            .as_raw_pid()
-    );
+    // From /proc, not getsid(2): a session whose leader is outside of our PID namespace is 0 there.
+    let session = proc::session(monitor);
+    assert_ne!(session, proc::session(std::process::id() as i32));
+    assert_ne!(session, 0, "its leader is in this namespace");
 }
 
 #[test]

@@ -54,6 +54,22 @@ pub fn parent(pid: i32) -> i32 {
     status(pid, "PPid").parse().expect("PPid is a number")
 }
 
+/// The session's id (proc_pid_stat(5)), 0 when its leader is outside of this PID namespace.
+#[track_caller]
+pub fn session(pid: i32) -> i32 {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {path}: {e}"));
+    // The name in parentheses may hold anything: count from its end.
+    let field = text
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().nth(3));
+    match field.and_then(|field| field.parse().ok()) {
+        Some(session) => session,
+        None => panic!("{path} names no session: {text}"),
+    }
+}
+
 /// All processes whose command line contains `needle`, with their command lines.
 pub fn with_command_line(needle: &str) -> Vec<(i32, String)> {
     pids()
