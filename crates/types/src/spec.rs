@@ -311,6 +311,71 @@ pub struct Linux {
     /// Execution domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
+    /// Intel Resource Director Technology (resctrl).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
+    /// Network interfaces of the host that move into the container, by their name on the host (1.3).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// NUMA memory policy of the process (`set_mempolicy(2)`, 1.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// `linux.intelRdt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntelRdt {
+    /// Class of service; the container's id when absent.
+    #[serde(rename = "closID", skip_serializing_if = "Option::is_none")]
+    pub clos_id: Option<String>,
+    /// Lines for the `schemata` file (1.3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// L3 cache schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l3_cache_schema: Option<String>,
+    /// Memory bandwidth schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem_bw_schema: Option<String>,
+    /// A monitoring group for the container (1.3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enable_monitoring: bool,
+    /// Cache monitoring (removed in 1.3).
+    #[serde(
+        rename = "enableCMT",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub enable_cmt: bool,
+    /// Bandwidth monitoring (removed in 1.3).
+    #[serde(
+        rename = "enableMBM",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub enable_mbm: bool,
+}
+
+/// One entry of `linux.netDevices`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetDevice {
+    /// Name inside; that of the host when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// `linux.memoryPolicy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPolicy {
+    /// `MPOL_*`.
+    pub mode: String,
+    /// List of nodes, `0-3,7`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// One namespace.

@@ -230,6 +230,9 @@ fn refuse_unsupported(spec: &spec::Spec, linux: &spec::Linux) -> Result<()> {
                 .is_some_and(|h| *h != spec::Hooks::default()),
         ),
         ("linux.personality", linux.personality.is_some()),
+        ("linux.intelRdt", linux.intel_rdt.is_some()),
+        ("linux.netDevices", !linux.net_devices.is_empty()),
+        ("linux.memoryPolicy", linux.memory_policy.is_some()),
         (
             "linux.mountLabel",
             linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
