@@ -4,10 +4,14 @@
 //! child                                 parent
 //!   enters its cgroups                    writes the id maps, mounts the root file system
 //!   waits                        <──      Supplies (with the detached mount of the root)
-//!   builds its world
+//!   makes its file systems
+//!   Furnished                    ──>      runs hooks, if there are any
+//!   waits                        <──      GoOn
+//!   builds the rest of its world
 //!   Console (with the pty's master) ──>
 //!   Ready (warnings)             ──>      create() returns
-//!   waits                        <──      Start
+//!   waits                        <──      Start, or LetGo: then Start comes from whoever
+//!                                         connects to the container's door, who is the parent here
 //!   execve                                end of file: start() returns
 //!   Failed (error)               ──>      at any time instead
 //! ```
@@ -34,6 +38,8 @@ const MAX_MESSAGE: usize = 64 * 1024;
 pub(crate) enum FromChild {
     /// The master of its pseudo-terminal is attached.
     Console,
+    /// The file systems are made, the root is not entered: time for the hooks of the runtime.
+    Furnished,
     /// Everything is done but for the execution of the program.
     Ready {
         /// One sentence each.
@@ -54,7 +60,14 @@ pub(crate) enum FromChild {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromParent {
     /// Ids are mapped; the detached mount of the root file system is attached.
-    Supplies,
+    Supplies {
+        /// The receiver's pid, as the sender sees it.
+        pid: i32,
+    },
+    /// The hooks of the runtime have run.
+    GoOn,
+    /// The sender leaves; the order to start comes through the door.
+    LetGo,
     /// Execute the program.
     Start,
 }
@@ -62,6 +75,22 @@ pub(crate) enum FromParent {
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
+
+/// The child's end of a connection to its door, when somebody has connected.
+pub(crate) fn accept(door: BorrowedFd<'_>) -> Result<Socket> {
+    loop {
+        match rustix::net::accept_with(door, SocketFlags::CLOEXEC) {
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            other => return other.map(Socket).step(|| "waiting to be started"),
+        }
+    }
+}
+
+impl From<OwnedFd> for Socket {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -125,8 +154,10 @@ impl Socket {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
-                // The other side died with something of ours unread.
-                Err(Errno::CONNRESET) => return Ok(None),
+                // The other side died with something of ours unread. The kernel says so once, and before it hands
+                // out what the other side had said (`__skb_try_recv_datagram` looks at `sk_err` first): after
+                // this come its last words, or the end of file.
+                Err(Errno::CONNRESET) => {}
                 other => break other.step(|| "receiving from the control socket")?.bytes,
             }
         };
@@ -146,6 +177,23 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_heard_though_ours_were_not_read() {
+        let (child, parent) = pair().expect("socketpair");
+        let error = Error::step("entering a cgroup", Errno::NOSPC);
+        child
+            .send(&FromChild::Failed(error.clone()), None)
+            .expect("send");
+        parent.send(&FromParent::Start, None).expect("send");
+        drop(child);
+        let (message, _) = parent
+            .receive::<FromChild>()
+            .expect("receive")
+            .expect("message");
+        assert!(matches!(message, FromChild::Failed(e) if e == error));
+        assert!(parent.receive::<FromChild>().expect("receive").is_none());
+    }
 
     #[test]
     fn messages_carry_errors_and_descriptors_and_end_with_the_sender() {

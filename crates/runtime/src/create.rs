@@ -3,8 +3,9 @@
 use crate::birthplace::Birthplace;
 use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Status};
 use crate::init::{self, Birth};
-use crate::options::{CreateOptions, Rootfs, Stdio};
+use crate::options::{CreateOptions, Lifetime, OnBirth, Rootfs, Stdio};
 use crate::plan::{Plan, What};
 use crate::sources::{self, Source};
 use crate::{hierarchies, rootfs, userns};
@@ -108,7 +109,8 @@ impl Drop for Child {
 /// Makes a container, up to the moment before its program is executed.
 ///
 /// The caller must be single-threaded and becomes the parent; when it dies, the kernel kills the
-/// container (`PR_SET_PDEATHSIG`). A failure leaves nothing behind: no process, no mount.
+/// container (`PR_SET_PDEATHSIG`), unless the container has been [let go](Created::let_go). A failure
+/// leaves nothing behind: no process, no mount.
 pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     // Everything that can be checked and opened without a container, first.
     let plan = Plan::new(&options)?;
@@ -126,14 +128,23 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
         cgroup: &options.cgroup,
         sources: &sources,
         hierarchies: &hierarchies,
+        lifetime: options.lifetime,
+        preserve: &options.preserve,
+        place: match &options.rootfs {
+            Rootfs::Directory(path) => Some(path),
+            Rootfs::Overlay { .. } => None,
+        },
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
     };
     let child = give_birth(&birth, &options)?;
     // The child has its own copy; while ours is open, its death would not be an end of file.
     drop(theirs);
-    let root = supply(&plan, &options.rootfs, &sources, child.pid, &ours)?;
+    let on_birth = options.on_birth.take();
+    let root = supply(&plan, &options.rootfs, &sources, on_birth, child.pid, &ours)?;
     // The bind mounts are the child's now.
     drop(sources);
-    await_ready(child, ours, root)
+    await_ready(child, ours, root, &plan)
 }
 
 /// Clones the child. What it keeps of our descriptors is named here, one by one.
@@ -141,6 +152,10 @@ fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
     let mut keep: Vec<BorrowedFd<'_>> = vec![birth.socket.as_fd()];
     keep.extend(birth.sources.iter().flatten().map(|s| s.tree.as_fd()));
     keep.extend(&birth.cgroup.v1_tasks);
+    keep.extend(birth.preserve);
+    if let Lifetime::Own { door, waiting } = birth.lifetime {
+        keep.extend([door, waiting]);
+    }
     if let Stdio::Fds {
         stdin,
         stdout,
@@ -183,6 +198,7 @@ fn supply(
     plan: &Plan,
     rootfs: &Rootfs,
     sources: &[Option<Source>],
+    on_birth: Option<OnBirth<'_>>,
     pid: i32,
     socket: &Socket,
 ) -> Result<OwnedFd> {
@@ -200,6 +216,9 @@ fn supply(
             user_namespace: fd.as_fd(),
             root: maps.root(),
         });
+    if let Some(on_birth) = on_birth {
+        on_birth(pid)?;
+    }
     sources::map_to_container(&plan.mounts, sources, idmap.map(|i| i.user_namespace))?;
     let root = rootfs::mount(rootfs, idmap)?;
     // Until the container is complete, nothing that it mounts may reach the host through a shared
@@ -213,7 +232,7 @@ fn supply(
         ..Change::default()
     };
     set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
-    match socket.send(&FromParent::Supplies, Some(root.as_fd())) {
+    match socket.send(&FromParent::Supplies { pid }, Some(root.as_fd())) {
         // It has failed already, and says why.
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(root),
         Err(e) => Err(Error::step(
@@ -224,11 +243,21 @@ fn supply(
 }
 
 /// Waits until the child is complete.
-fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd) -> Result<Created> {
+fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd, plan: &Plan) -> Result<Created> {
     let mut console = None;
     loop {
         match socket.receive::<FromChild>()? {
             Some((FromChild::Console, master)) => console = master,
+            Some((FromChild::Furnished, _)) => {
+                // Both kinds run here, the deprecated one first (runtime-spec, config.md "POSIX-platform Hooks").
+                let state = plan.hooks.state(Status::Created, child.pid);
+                hooks::run("prestart", &plan.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
+                match socket.send(&FromParent::GoOn, None) {
+                    Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+                    Err(e) => return Err(Error::step("answering the container", e)),
+                }
+            }
             Some((FromChild::Ready { warnings }, _)) => {
                 return Ok(Created {
                     pid: child.pid,
@@ -258,13 +287,8 @@ fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd) -> Result<Crea
 impl Created {
     /// Lets the container execute its program; returns when it has.
     pub fn start(mut self) -> Result<Running> {
-        match self.socket.send(&FromParent::Start, None) {
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(e) => return Err(Error::step("starting the container", e)),
-        }
-        match self.socket.receive::<FromChild>()? {
-            // The control socket was closed by execve, or by the death of the program right after.
-            None => {
+        match order_start(&self.socket) {
+            Ok(()) => {
                 self.child.release()?;
                 Ok(Running {
                     pid: self.pid,
@@ -274,11 +298,38 @@ impl Created {
                     rootfs: Some(self.rootfs),
                 })
             }
-            Some((FromChild::Failed(error), _)) => {
+            Err(error) => {
                 self.child.end();
                 Err(error)
             }
-            Some(_) => Err(Error::invalid("control socket", "an unexpected message")),
         }
+    }
+
+    /// Ends the container's tie to the caller, for one with a lifetime of its own: it waits at its
+    /// door from now on. To be called when its existence is recorded.
+    pub fn let_go(self) -> Result<()> {
+        self.socket
+            .send(&FromParent::LetGo, None)
+            .step(|| "letting the container go")?;
+        self.child.release().map(drop)
+    }
+}
+
+/// Starts a container that waits at its door; `connection` is a connected `SOCK_SEQPACKET` socket.
+/// Returns when its program is executed.
+pub fn start_at(connection: OwnedFd) -> Result<()> {
+    order_start(&Socket::from(connection))
+}
+
+fn order_start(socket: &Socket) -> Result<()> {
+    match socket.send(&FromParent::Start, None) {
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+        Err(e) => return Err(Error::step("starting the container", e)),
+    }
+    match socket.receive::<FromChild>()? {
+        // The socket was closed by execve, or by the death of the program right after.
+        None => Ok(()),
+        Some((FromChild::Failed(error), _)) => Err(error),
+        Some(_) => Err(Error::invalid("control socket", "an unexpected message")),
     }
 }

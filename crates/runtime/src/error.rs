@@ -49,6 +49,14 @@ pub enum Error {
         /// The process that was looked for.
         pid: i32,
     },
+    /// A hook failed: the container is undone, or (poststart, poststop) the caller warns.
+    #[error("{hook}: {why}")]
+    Hook {
+        /// Which: its kind, its number, its path.
+        hook: String,
+        /// How it ended, and what it said.
+        why: String,
+    },
     /// A step failed.
     #[error("{step}: {}{}", errno_text(*errno), hint.as_deref().map(|h| format!(" ({h})")).unwrap_or_default())]
     Step {

@@ -28,6 +28,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
     let (ours, theirs) = channel::pair()?;
     let mut keep: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), options.pidfd];
     keep.extend(&options.cgroup.v1_tasks);
+    keep.extend(&options.preserve);
     if let Stdio::Fds {
         stdin,
         stdout,
@@ -48,6 +49,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
             stdio: options.stdio,
             new_user_namespace: target.namespaces.contains(Namespaces::USER),
             tied_to_caller: options.tied_to_caller,
+            preserve: &options.preserve,
         };
         init::guide(&session, options.pidfd, target.namespaces, &options.cgroup)
     })
@@ -136,7 +138,7 @@ fn await_execution(socket: &Socket) -> Result<Running> {
                 }
                 return Err(error);
             }
-            Some((FromChild::Sibling { .. } | FromChild::Mounted, _)) => {
+            Some((FromChild::Sibling { .. } | FromChild::Mounted | FromChild::Furnished, _)) => {
                 return Err(Error::invalid(
                     "control socket",
                     "a process without its pidfd",

@@ -20,6 +20,7 @@ mod exec;
 mod foreign;
 mod fsctx;
 mod hierarchies;
+pub mod hooks;
 mod init;
 mod options;
 mod path;
@@ -30,10 +31,12 @@ mod sources;
 pub mod user;
 mod userns;
 
-pub use create::{Created, Running, create};
+pub use create::{Created, Running, create, start_at};
 pub use error::{Error, Result};
 pub use exec::{exec, open_namespace, open_pidfd};
 pub use foreign::tree_of;
-pub use options::{CgroupJoin, CreateOptions, ExecOptions, Rootfs, Stdio, UserSpec};
+pub use options::{
+    CgroupJoin, CreateOptions, ExecOptions, Lifetime, OnBirth, Rootfs, Stdio, UserSpec,
+};
 #[doc(hidden)]
 pub use rootfs::{Idmap, mount_as_on};

@@ -1,11 +1,14 @@
 //! The requests: what a caller hands in to make a container or an exec session.
 
+use crate::error::Result;
 use barque_types::spec::{self, NamespaceKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Everything that [`create`](crate::create) needs.
-#[derive(Debug)]
+/// What the caller does for a newborn (see [`CreateOptions::on_birth`]): gets its pid.
+pub type OnBirth<'a> = &'a mut dyn FnMut(i32) -> Result<()>;
+
+/// Everything that [`create`](crate::create) needs; [`CreateOptions::new`] has the defaults.
 pub struct CreateOptions<'a> {
     /// The container's id: names its session keyring and appears in messages.
     pub id: &'a str,
@@ -26,6 +29,60 @@ pub struct CreateOptions<'a> {
     /// Detached mounts that take the place of the source of the bind mount with this destination (see
     /// [`tree_of`](crate::tree_of)).
     pub trees: Vec<(PathBuf, OwnedFd)>,
+    /// Whose death it does not survive.
+    pub lifetime: Lifetime<'a>,
+    /// The bundle: hooks are told of it, and relative sources of bind mounts begin there.
+    pub bundle: Option<&'a Path>,
+    /// Called when the first process exists (and waits) in its namespaces, with its ids mapped:
+    /// for what needs its pid, such as a scope of systemd. A failure is the container's.
+    pub on_birth: Option<OnBirth<'a>>,
+    /// Descriptors that the program gets under the numbers that they have, beside 0, 1 and 2.
+    pub preserve: Vec<BorrowedFd<'a>>,
+    /// Moves the root over the host's and changes into it, for a host that cannot be pivoted away
+    /// (runc's `--no-pivot`). Weaker: the host's root stays mounted below.
+    pub no_pivot: bool,
+    /// Leaves the session keyring as it is.
+    pub no_new_keyring: bool,
+}
+
+impl<'a> CreateOptions<'a> {
+    /// A container without cgroups, by the ids of the specification, that dies with its caller.
+    pub fn new(id: &'a str, spec: &'a spec::Spec, rootfs: Rootfs, stdio: Stdio<'a>) -> Self {
+        Self {
+            id,
+            spec,
+            rootfs,
+            user: UserSpec::Ids,
+            stdio,
+            cgroup: CgroupJoin::default(),
+            join: Vec::new(),
+            trees: Vec::new(),
+            lifetime: Lifetime::Caller,
+            bundle: None,
+            on_birth: None,
+            preserve: Vec::new(),
+            no_pivot: false,
+            no_new_keyring: false,
+        }
+    }
+}
+
+/// Whose death a container does not survive, and so who can start it.
+#[derive(Debug, Clone, Copy)]
+pub enum Lifetime<'a> {
+    /// The caller's: the kernel kills it when the caller dies (`PR_SET_PDEATHSIG`), and
+    /// [`Created::start`](crate::Created::start) starts it.
+    Caller,
+    /// Its own, from [`Created::let_go`](crate::Created::let_go) on: whoever connects to the door
+    /// starts it ([`start_at`](crate::start_at)), later and from another process.
+    Own {
+        /// A listening `SOCK_SEQPACKET` socket (unix(7)), which only the owner may reach.
+        door: BorrowedFd<'a>,
+        /// An open file with an exclusive flock(2), which ends when the program is executed or the
+        /// process dies, and not before: whoever finds it locked knows that the container is
+        /// waiting to be started.
+        waiting: BorrowedFd<'a>,
+    },
 }
 
 /// The source of the root file system.
@@ -122,4 +179,6 @@ pub struct ExecOptions<'a> {
     pub stdio: Stdio<'a>,
     /// Whether the process is killed when the caller dies (`PR_SET_PDEATHSIG`).
     pub tied_to_caller: bool,
+    /// Descriptors that the program gets under the numbers that they have, beside 0, 1 and 2.
+    pub preserve: Vec<BorrowedFd<'a>>,
 }

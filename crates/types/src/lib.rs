@@ -15,6 +15,7 @@ pub mod id;
 pub mod mount;
 pub mod netmode;
 pub mod oci;
+pub mod oci_state;
 pub mod platform;
 pub mod reference;
 pub mod restart;

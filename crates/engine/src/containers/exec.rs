@@ -60,6 +60,7 @@ impl Containers<'_> {
             pid: init.pid,
             // As Docker: a process outlives the client that asked for it.
             tied_to_caller: false,
+            preserve: Vec::new(),
             pidfd: pidfd.as_fd(),
             process: &process,
             user: user(

@@ -160,24 +160,22 @@ impl Supervisor {
             },
             ContainerIo::Terminal { .. } => Stdio::Terminal,
         };
+        let rootfs = Rootfs::Overlay {
+            lower: snapshot.lower,
+            upper: snapshot.upper,
+            work: snapshot.work,
+            // What is thrown away need not reach the disk.
+            volatile,
+        };
         let options = CreateOptions {
-            id: self.container.id(),
-            spec,
-            rootfs: Rootfs::Overlay {
-                lower: snapshot.lower,
-                upper: snapshot.upper,
-                work: snapshot.work,
-                // What is thrown away need not reach the disk.
-                volatile,
-            },
             user: user(&self.container, &self.container.config.process.user),
-            stdio,
             cgroup: CgroupJoin {
                 v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
                 v2: group.v2_fd(),
             },
             join,
             trees: self.engine.containers().joined_shm(&self.container)?,
+            ..CreateOptions::new(self.container.id(), spec, rootfs, stdio)
         };
         let created = barque_runtime::create(options).map_err(runtime_error)?;
         created.start().map_err(runtime_error)

@@ -25,6 +25,11 @@ pub(super) fn arm(tied_to_caller: bool) -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "closing itself to tracers")
 }
 
+/// Takes back that it dies with its parent, for a container that outlives the one who makes it.
+pub(super) fn disarm() -> Result<()> {
+    set_parent_process_death_signal(None).step(|| "no longer dying with the parent")
+}
+
 /// Sets how readily the kernel kills the container for memory (`proc_pid_oom_score_adj(5)`).
 ///
 /// Before `arm`: the files of a process that is not dumpable belong to the host's root, who we may

@@ -17,16 +17,18 @@ mod process;
 mod program;
 mod root;
 
-use crate::channel::{FromChild, FromParent, Socket};
+use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
 use crate::hierarchies::Hierarchy;
-use crate::options::{CgroupJoin, Stdio};
+use crate::hooks::{self, Status};
+use crate::options::{CgroupJoin, Lifetime, Stdio};
 use crate::plan::{Plan, ProcessPlan};
 use crate::sources::Source;
 use barque_sys::process::{CloneArgs, Namespaces, clone_process};
 use rustix::fs::{Mode, OFlags};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// What the parent has prepared for the child before its birth.
 pub(crate) struct Birth<'a> {
@@ -38,13 +40,22 @@ pub(crate) struct Birth<'a> {
     pub sources: &'a [Option<Source>],
     /// The cgroup hierarchies of the host; empty when no cgroup mount is asked for.
     pub hierarchies: &'a [Hierarchy],
+    pub lifetime: Lifetime<'a>,
+    /// Descriptors that the program gets.
+    pub preserve: &'a [BorrowedFd<'a>],
+    /// Where the root is attached before it is entered; anywhere will do when absent.
+    pub place: Option<&'a Path>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
 }
 
 /// Runs in the first process of a new container; returns only after a failure, which it has
 /// reported, with an exit code.
 pub(crate) fn container(birth: &Birth<'_>) -> u8 {
-    let outcome = build(birth);
-    report(birth.socket, outcome)
+    match build(birth) {
+        Ok(code) => code,
+        Err(error) => report(birth.socket, Err(error)),
+    }
 }
 
 /// What the process of an exec session gets from its caller.
@@ -57,6 +68,8 @@ pub(crate) struct Session<'a> {
     pub new_user_namespace: bool,
     /// Whether it dies with the caller.
     pub tied_to_caller: bool,
+    /// Descriptors that the program gets.
+    pub preserve: &'a [BorrowedFd<'a>],
 }
 
 /// Runs in the first child of an exec session: enters the container and makes the second, which
@@ -86,6 +99,7 @@ fn lead(
     place::join_cgroups(cgroup)?;
     crate::exec::enter(pidfd, namespaces)?;
     let mut keep = vec![session.socket.as_fd()];
+    keep.extend(session.preserve);
     if let Stdio::Fds {
         stdin,
         stdout,
@@ -120,8 +134,8 @@ fn report(socket: &Socket, outcome: Result<Infallible>) -> u8 {
     code
 }
 
-/// The makings of a container.
-fn build(birth: &Birth<'_>) -> Result<Infallible> {
+/// The makings of a container. An exit code means a failure that is reported already.
+fn build(birth: &Birth<'_>) -> Result<u8> {
     let plan = birth.plan;
     let process = &plan.process;
     let mut warnings = Vec::new();
@@ -135,10 +149,11 @@ fn build(birth: &Birth<'_>) -> Result<Infallible> {
     // While the parent writes the id maps and mounts the root file system, enter the cgroups: from
     // here on, everything that is allocated for the container is charged to it.
     place::join_cgroups(birth.cgroup)?;
-    let cgroup_paths = place::own_cgroups(birth.hierarchies)?;
 
     // The answer also proves that the parent was alive after the guard was armed.
-    let root = supplies(birth.socket)?;
+    let (root, pid) = supplies(birth.socket)?;
+    // Only now: a scope of systemd is entered by the parent's hand.
+    let cgroup_paths = place::own_cgroups(birth.hierarchies)?;
 
     // Ids are mapped now: become the root of our user namespace before owning anything in it.
     if plan.id_maps.is_some() {
@@ -156,9 +171,16 @@ fn build(birth: &Birth<'_>) -> Result<Infallible> {
 
     // The file systems. Nothing of it may reach the host, hence propagation first.
     root::cut_propagation()?;
-    root::attach(&root)?;
+    root::attach(&root, birth.place)?;
     mounts::all(birth, &root, &cgroup_paths)?;
     devices::all(plan, &root)?;
+    // Hooks come here: the file systems are there to be changed, at the path that the hooks know the
+    // root by, and the host's programs still can be executed. Before the kernel parameters, because a
+    // network that a hook makes has some.
+    if plan.hooks.before_the_root() {
+        let state = plan.hooks.state(Status::Created, pid);
+        furnished(birth, &root, &state)?;
+    }
     // The terminal is one of the container's own devpts, so it comes after the mounts.
     let terminal = console::open(process, &root, birth.socket, true)?;
     // Parameters before their directory becomes read-only.
@@ -171,7 +193,7 @@ fn build(birth: &Birth<'_>) -> Result<Infallible> {
     masks::hide(&plan.masked, &root)?;
     masks::protect(&plan.readonly, &root)?;
     mounts::finish(plan, &root)?;
-    root::enter(&root, plan, &mut warnings)?;
+    root::enter(&root, plan, birth.no_pivot, &mut warnings)?;
 
     let ready = process::settle(
         process::Settle {
@@ -180,14 +202,45 @@ fn build(birth: &Birth<'_>) -> Result<Infallible> {
             who,
             stdio: birth.stdio,
             terminal,
-            tied_to_caller: true,
+            tied_to_caller: matches!(birth.lifetime, Lifetime::Caller),
+            preserve: birth.preserve,
+            new_keyring: !birth.no_new_keyring,
         },
         &mut warnings,
     )?;
+    if let Lifetime::Own { .. } = birth.lifetime {
+        // Until it is let go, the end of the socket tells of the parent's death.
+        guard::disarm()?;
+    }
     // Everything that can fail early has failed by now. Stop, until the caller says go.
     say(birth.socket, &FromChild::Ready { warnings })?;
-    wait_for_start(birth.socket)?;
-    program::execute(process, ready)
+    let door = wait_for_start(birth)?;
+    let socket = door.as_ref().unwrap_or(birth.socket);
+    let executed = hooks::run_as_program(
+        &plan.hooks.start_container,
+        &plan.hooks.state(Status::Created, pid),
+        process.seccomp.as_ref(),
+    )
+    .and_then(|()| program::execute(process, ready));
+    match door {
+        // Whoever started it is told, not whoever made it, who is long gone.
+        Some(_) => Ok(report(socket, executed)),
+        None => executed.map(|never| match never {}),
+    }
+}
+
+/// The hooks between the mounts and the root.
+fn furnished(birth: &Birth<'_>, root: &OwnedFd, state: &hooks::State) -> Result<()> {
+    let hooks = &birth.plan.hooks;
+    if hooks.of_the_runtime() {
+        say(birth.socket, &FromChild::Furnished)?;
+        match birth.socket.receive::<FromParent>()? {
+            Some((FromParent::GoOn, _)) => {}
+            _ => return Err(orphaned()),
+        }
+    }
+    // In the container's root, as a working directory: the one name for it that needs no looking up.
+    hooks::run_in(root, "createContainer", &hooks.create_container, state)
 }
 
 /// The makings of an exec session: it is in its namespaces already.
@@ -208,6 +261,8 @@ fn join(session: &Session<'_>, mut warnings: Vec<String>) -> Result<Infallible> 
             stdio: session.stdio,
             terminal,
             tied_to_caller: session.tied_to_caller,
+            preserve: session.preserve,
+            new_keyring: true,
         },
         &mut warnings,
     )?;
@@ -219,16 +274,26 @@ fn say(socket: &Socket, message: &FromChild) -> Result<()> {
     socket.send(message, None).step(|| "answering the parent")
 }
 
-fn supplies(socket: &Socket) -> Result<OwnedFd> {
+/// The root file system, and our own pid outside.
+fn supplies(socket: &Socket) -> Result<(OwnedFd, i32)> {
     match socket.receive::<FromParent>()? {
-        Some((FromParent::Supplies, Some(root))) => Ok(root),
+        Some((FromParent::Supplies { pid }, Some(root))) => Ok((root, pid)),
         _ => Err(orphaned()),
     }
 }
 
-fn wait_for_start(socket: &Socket) -> Result<()> {
-    match socket.receive::<FromParent>()? {
-        Some((FromParent::Start, _)) => Ok(()),
+/// Waits for the order to start. It comes from the parent, or from whoever comes to the door: then
+/// that connection is returned, and is the one to report to.
+fn wait_for_start(birth: &Birth<'_>) -> Result<Option<Socket>> {
+    match (birth.socket.receive::<FromParent>()?, birth.lifetime) {
+        (Some((FromParent::Start, _)), _) => Ok(None),
+        (Some((FromParent::LetGo, _)), Lifetime::Own { door, .. }) => loop {
+            let visitor = channel::accept(door)?;
+            // Whoever connects and leaves again was killed before he could say it.
+            if let Ok(Some((FromParent::Start, _))) = visitor.receive() {
+                return Ok(Some(visitor));
+            }
+        },
         _ => Err(orphaned()),
     }
 }

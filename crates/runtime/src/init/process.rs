@@ -9,7 +9,7 @@ use crate::plan::{ProcessPlan, RlimitPlan};
 use crate::user;
 use barque_types::spec;
 use rustix::fs::{FileType, Mode, Uid};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{Rlimit, getrlimit, setrlimit, umask};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,6 +29,8 @@ pub(super) struct Settle<'a> {
     pub stdio: Stdio<'a>,
     pub terminal: Option<OwnedFd>,
     pub tied_to_caller: bool,
+    pub preserve: &'a [BorrowedFd<'a>],
+    pub new_keyring: bool,
 }
 
 /// Resolves names in the container's own files.
@@ -76,7 +78,9 @@ pub(super) fn settle(s: Settle<'_>, warnings: &mut Vec<String>) -> Result<progra
     // terminal would reach the container.
     rustix::process::setsid().step(|| "starting a session")?;
     streams(&s)?;
-    keyring(s.id);
+    if s.new_keyring {
+        keyring(s.id);
+    }
     // Limits while the privilege to raise them is there, and late, because a small limit on files
     // or memory would starve the steps before.
     limits(&plan.rlimits, warnings)?;
@@ -103,6 +107,9 @@ pub(super) fn settle(s: Settle<'_>, warnings: &mut Vec<String>) -> Result<progra
     barque_sys::process::reset_signals();
     // A descriptor that slipped through would be an open door (CVE-2024-21626).
     barque_sys::process::close_on_exec_from_3().step(|| "closing descriptors")?;
+    for fd in s.preserve {
+        rustix::io::fcntl_setfd(fd, FdFlags::empty()).step(|| "keeping a descriptor open")?;
+    }
     Ok(program::Ready::new(plan, program, env, caps))
 }
 

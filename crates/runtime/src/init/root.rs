@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Makes every mount private: what is mounted from here on stays here. The host's later mounts do
 /// not come in either; a bind mount that asks for them (`rslave`) was taken from the host's tree
@@ -26,16 +27,28 @@ fn host_root() -> Result<OwnedFd> {
     rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(|| "opening /")
 }
 
-/// Attaches the new root on top of the old one.
+/// Attaches the new root where hooks know it to be, or on top of the old one.
 ///
-/// `/` serves as well as any directory, and better: it is always there. Paths of the host keep
+/// For that, `/` serves as well as any directory, and better: it is always there. Paths of the host keep
 /// working meanwhile, because a lookup begins at our root directory and not at what lies over it.
-pub(super) fn attach(root: &OwnedFd) -> Result<()> {
-    fsctx::attach(root, host_root()?).step(|| "attaching the root file system")
+pub(super) fn attach(root: &OwnedFd, place: Option<&Path>) -> Result<()> {
+    let step = || "attaching the root file system";
+    let place = match place {
+        Some(path) => {
+            rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(step)?
+        }
+        None => host_root()?,
+    };
+    fsctx::attach(root, place).step(step)
 }
 
 /// Moves in and lets go of the host's tree.
-pub(super) fn enter(root: &OwnedFd, plan: &Plan, warnings: &mut Vec<String>) -> Result<()> {
+pub(super) fn enter(
+    root: &OwnedFd,
+    plan: &Plan,
+    no_pivot: bool,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let (propagation, recursive) = plan.root_propagation;
     if propagation != Propagation::Private {
         // Shared is shared among what the container itself makes: a private or slave tree gets a
@@ -47,12 +60,23 @@ pub(super) fn enter(root: &OwnedFd, plan: &Plan, warnings: &mut Vec<String>) -> 
         set_attributes(root, recursive, change).step(|| "setting the propagation of the root")?;
     }
     fchdir(root).step(|| "entering the root file system")?;
-    match pivot_root(".", ".") {
+    let pivoted = if no_pivot {
+        Err(Errno::INVAL)
+    } else {
+        pivot_root(".", ".")
+    };
+    match pivoted {
         Ok(()) => {
             // pivot_root(2), "pivot_root(".", ".")": the old root now lies on top of the new one.
             unmount(".", UnmountFlags::DETACH).step(|| "letting go of the host's root")?;
         }
-        Err(Errno::INVAL) => cover_host_root(warnings)?,
+        Err(Errno::INVAL) => {
+            cover_host_root(root)?;
+            if !no_pivot {
+                let warning = "the host's root cannot be pivoted away; it is covered instead";
+                warnings.push(warning.into());
+            }
+        }
         Err(e) => return Err(Error::step("changing the root (pivot_root)", e)),
     }
     chdir("/").step(|| "entering the root")?;
@@ -67,7 +91,7 @@ pub(super) fn enter(root: &OwnedFd, plan: &Plan, warnings: &mut Vec<String>) -> 
 /// from one mount's root to the next and stops at the last, fs/namei.c, `choose_mountpoint`).
 ///
 /// Where our `/` is not the root of a mount (we are in a chroot), there would be such a way.
-fn cover_host_root(warnings: &mut Vec<String>) -> Result<()> {
+fn cover_host_root(new: &OwnedFd) -> Result<()> {
     let root = statx(CWD, "/", AtFlags::empty(), StatxFlags::BASIC_STATS);
     let step = || "changing the root (pivot_root)";
     if !root
@@ -78,7 +102,15 @@ fn cover_host_root(warnings: &mut Vec<String>) -> Result<()> {
         return Err(Error::step(step(), Errno::INVAL)
             .with_hint("we are in a chroot, out of which a container could break"));
     }
-    chroot(".").step(|| "changing the root")?;
-    warnings.push("the host's root cannot be pivoted away; it is covered instead".into());
-    Ok(())
+    // It may be attached elsewhere; where it is on top already, this moves it onto itself, which is refused.
+    match fsctx::attach(new, host_root()?) {
+        Ok(()) | Err(Errno::LOOP | Errno::INVAL) => {}
+        Err(e) => {
+            return Err(Error::step(
+                "moving the root file system over the host's",
+                e,
+            ));
+        }
+    }
+    chroot(".").step(|| "changing the root")
 }

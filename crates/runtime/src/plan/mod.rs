@@ -12,6 +12,7 @@ pub(crate) use mounts::{IdmapSource, MountPlan, What};
 pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
 
 use crate::error::{Error, Result};
+use crate::hooks::HookPlan;
 use crate::{CreateOptions, Stdio};
 use barque_sys::mount::Propagation;
 use barque_sys::process::Namespaces;
@@ -50,6 +51,8 @@ pub(crate) struct Plan {
     pub readonly: Vec<String>,
     /// Kernel parameters: path below `/proc/sys`, value.
     pub sysctl: Vec<(String, String)>,
+    /// Programs of the host and the container that are told of its life.
+    pub hooks: HookPlan,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -136,6 +139,7 @@ impl Plan {
             masked: linux.masked_paths.clone(),
             readonly: linux.readonly_paths.clone(),
             sysctl: sysctl::parse(&linux.sysctl, mentioned)?,
+            hooks: HookPlan::new(options.id, options.bundle, spec)?,
             process: ProcessPlan::new(process, &options.user, linux.seccomp.as_ref(), terminal)?,
         })
     }
@@ -223,12 +227,6 @@ fn root_propagation(value: Option<&str>) -> Result<(Propagation, bool)> {
 fn refuse_unsupported(spec: &spec::Spec, linux: &spec::Linux) -> Result<()> {
     let process = spec.process.as_ref();
     let asked = [
-        (
-            "hooks",
-            spec.hooks
-                .as_ref()
-                .is_some_and(|h| *h != spec::Hooks::default()),
-        ),
         ("linux.personality", linux.personality.is_some()),
         ("linux.intelRdt", linux.intel_rdt.is_some()),
         ("linux.netDevices", !linux.net_devices.is_empty()),

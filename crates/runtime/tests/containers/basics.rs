@@ -199,20 +199,16 @@ fn dropping_kills() {
     let mut b = Bench::new();
     b.process().args = vec!["/bin/true".into()];
     let null = crate::support::null();
-    let created = barque_runtime::create(barque_runtime::CreateOptions {
-        id: "test",
-        spec: &b.spec,
-        rootfs: b.rootfs(),
-        user: b.user.clone(),
-        stdio: barque_runtime::Stdio::Fds {
+    let created = barque_runtime::create(barque_runtime::CreateOptions::new(
+        "test",
+        &b.spec,
+        b.rootfs(),
+        barque_runtime::Stdio::Fds {
             stdin: null.as_fd(),
             stdout: null.as_fd(),
             stderr: null.as_fd(),
         },
-        cgroup: barque_runtime::CgroupJoin::default(),
-        join: Vec::new(),
-        trees: Vec::new(),
-    })
+    ))
     .expect("created");
     let proc = format!("/proc/{}", created.pid);
     assert!(fs::metadata(&proc).is_ok());

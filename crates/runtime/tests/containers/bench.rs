@@ -35,17 +35,8 @@ fn create_start_wait_and_exec() {
         let mut parts = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             let begin = Instant::now();
-            let created = create(CreateOptions {
-                id: "bench",
-                spec: &b.spec,
-                rootfs: b.rootfs(),
-                user: b.user.clone(),
-                stdio,
-                cgroup: CgroupJoin::default(),
-                join: Vec::new(),
-                trees: Vec::new(),
-            })
-            .expect("created");
+            let created =
+                create(CreateOptions::new("bench", &b.spec, b.rootfs(), stdio)).expect("created");
             parts[0].push(begin.elapsed());
             let running = created.start().expect("started");
             parts[1].push(begin.elapsed());
@@ -76,6 +67,7 @@ fn create_start_wait_and_exec() {
             cgroup: CgroupJoin::default(),
             stdio,
             tied_to_caller: true,
+            preserve: Vec::new(),
         })
         .expect("exec");
         reap(running.pidfd.as_fd()).expect("waited");

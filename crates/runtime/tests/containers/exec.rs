@@ -127,6 +127,7 @@ fn terminal() {
         cgroup: CgroupJoin::default(),
         stdio: Stdio::Terminal,
         tied_to_caller: true,
+        preserve: Vec::new(),
     })
     .expect("exec");
     let mut out = String::new();

@@ -9,6 +9,7 @@ mod bench;
 mod cgroups;
 mod escape;
 mod exec;
+mod hooks;
 mod mounts;
 mod process;
 mod support;
@@ -28,6 +29,7 @@ fn cases() -> Vec<Case> {
         users::CASES,
         process::CASES,
         exec::CASES,
+        hooks::CASES,
         escape::CASES,
         cgroups::CASES,
         vm::CASES,

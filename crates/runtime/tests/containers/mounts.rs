@@ -316,21 +316,17 @@ fn many_layers_and_whiteouts() {
         "-c".into(),
         "cat /top; echo; ls / | grep -c '^f'; test -e /f0".into(),
     ];
-    let running = barque_runtime::create(barque_runtime::CreateOptions {
-        id: "layers",
-        spec: &spec,
-        rootfs: barque_runtime::Rootfs::Overlay {
+    let running = barque_runtime::create(barque_runtime::CreateOptions::new(
+        "layers",
+        &spec,
+        barque_runtime::Rootfs::Overlay {
             lower,
             upper: b.path("upper"),
             work: b.path("work"),
             volatile: true,
         },
-        user: barque_runtime::UserSpec::Ids,
-        stdio: streams.stdio(),
-        cgroup: barque_runtime::CgroupJoin::default(),
-        join: Vec::new(),
-        trees: Vec::new(),
-    })
+        streams.stdio(),
+    ))
     .expect("created")
     .start()
     .expect("started");

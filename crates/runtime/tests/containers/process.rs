@@ -373,6 +373,6 @@ fn nonsense_is_refused() {
     });
     assert_eq!(
         b.run(&["true"]).expect_err("hooks").to_string(),
-        "hooks: is not supported yet"
+        "hooks.poststop[0]: its path \"\" is not absolute"
     );
 }

@@ -150,14 +150,10 @@ impl Bench {
         self.process().args = args.iter().map(|a| (*a).to_owned()).collect();
         let join = std::mem::take(&mut self.join);
         create(CreateOptions {
-            id: "test",
-            spec: &self.spec,
-            rootfs: self.rootfs(),
             user: self.user.clone(),
-            stdio,
             cgroup: self.cgroup(),
             join,
-            trees: Vec::new(),
+            ..CreateOptions::new("test", &self.spec, self.rootfs(), stdio)
         })?
         .start()
     }
@@ -191,6 +187,7 @@ impl Bench {
             cgroup: self.cgroup(),
             stdio: streams.stdio(),
             tied_to_caller: true,
+            preserve: Vec::new(),
         })?;
         let (out, err) = streams.read();
         let code = reap(running.pidfd.as_fd()).expect("waiting");
