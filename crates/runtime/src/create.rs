@@ -5,6 +5,7 @@ use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init::{self, Birth};
+use crate::labels::Labels;
 use crate::options::{CreateOptions, Lifetime, OnBirth, Rootfs, Stdio};
 use crate::plan::{Plan, What};
 use crate::sources::{self, Source};
@@ -114,6 +115,7 @@ impl Drop for Child {
 pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     // Everything that can be checked and opened without a container, first.
     let plan = Plan::new(&options)?;
+    let labels = Labels::prepare(&plan.process.attributes)?;
     let sources = sources::open(&plan.mounts, std::mem::take(&mut options.trees))?;
     let hierarchies = if plan.mounts.iter().any(|m| m.what == What::Cgroup) {
         hierarchies::mounted().step(|| "reading /proc/self/mountinfo")?
@@ -136,6 +138,7 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
         },
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
+        labels: labels.as_ref(),
     };
     let child = give_birth(&birth, &options)?;
     // The child has its own copy; while ours is open, its death would not be an end of file.
@@ -156,6 +159,7 @@ fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
     if let Lifetime::Own { door, waiting } = birth.lifetime {
         keep.extend([door, waiting]);
     }
+    keep.extend(birth.labels.map(AsFd::as_fd));
     if let Stdio::Fds {
         stdin,
         stdout,

@@ -8,10 +8,12 @@
 use crate::channel::{self, FromChild, Socket};
 use crate::create::{Child, Running};
 use crate::error::{Context, Error, Result};
-use crate::init::{self, Session};
+use crate::init::{self, Session, affinity_failed};
+use crate::labels::Labels;
 use crate::options::{ExecOptions, Stdio};
 use crate::plan::ProcessPlan;
 use barque_sys::process::{CloneArgs, Namespaces, clone_process, reap, setns};
+use barque_sys::scheduling::{affinity, set_affinity};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -23,12 +25,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// devices are as they are; user, capabilities, limits and filter are those of the request.
 pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
     let terminal = matches!(options.stdio, Stdio::Terminal);
-    let plan = ProcessPlan::new(options.process, &options.user, options.seccomp, terminal)?;
+    let mut plan = ProcessPlan::new(options.process, &options.user, options.seccomp, terminal)?;
+    plan.attributes
+        .of_container(options.personality, options.memory_policy)?;
+    let labels = Labels::prepare(&plan.attributes)?;
     let target = Target::of(&options)?;
     let (ours, theirs) = channel::pair()?;
     let mut keep: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), options.pidfd];
     keep.extend(&options.cgroup.v1_tasks);
     keep.extend(&options.preserve);
+    keep.extend(labels.as_ref().map(AsFd::as_fd));
     if let Stdio::Fds {
         stdin,
         stdout,
@@ -41,6 +47,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
         into_cgroup: options.cgroup.v2,
         ..CloneArgs::default()
     };
+    let bound = Bound::to(plan.attributes.affinity.initial.as_deref())?;
     let guide = clone_process(args, &keep, || {
         let session = Session {
             id: options.id,
@@ -50,15 +57,46 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
             new_user_namespace: target.namespaces.contains(Namespaces::USER),
             tied_to_caller: options.tied_to_caller,
             preserve: &options.preserve,
+            labels: labels.as_ref(),
         };
         init::guide(&session, options.pidfd, target.namespaces, &options.cgroup)
     })
-    .step(|| "making the process that enters the container")?;
+    .step(|| "making the process that enters the container");
+    drop(bound);
+    let guide = guide?;
     drop(theirs);
     let outcome = await_execution(&ours);
     // It ends by itself in every case; only an unreaped zombie would stay.
     let _ = reap(guide.pidfd.as_fd());
     outcome
+}
+
+/// While it lives, the caller runs on the CPUs of `execCPUAffinity.initial`: its child inherits them,
+/// and enters the container's cgroups (a v2 one by its very birth) from there.
+struct Bound {
+    before: Option<Vec<u64>>,
+}
+
+impl Bound {
+    fn to(mask: Option<&[u64]>) -> Result<Self> {
+        let Some(mask) = mask else {
+            return Ok(Self { before: None });
+        };
+        let before = affinity(0).step(|| "asking for our own CPUs")?;
+        set_affinity(0, mask).map_err(|e| affinity_failed("initial", e))?;
+        Ok(Self {
+            before: Some(before),
+        })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // They were ours a moment ago; CPUs that were unplugged since are left out.
+            let _ = set_affinity(0, before);
+        }
+    }
 }
 
 /// What is to be entered.

@@ -22,6 +22,7 @@ mod fsctx;
 mod hierarchies;
 pub mod hooks;
 mod init;
+mod labels;
 mod options;
 mod path;
 mod plan;

@@ -173,6 +173,10 @@ pub struct ExecOptions<'a> {
     pub user: UserSpec,
     /// The container's system call filter, if it has one.
     pub seccomp: Option<&'a spec::Seccomp>,
+    /// `linux.personality` of the container.
+    pub personality: Option<&'a spec::Personality>,
+    /// `linux.memoryPolicy` of the container.
+    pub memory_policy: Option<&'a spec::MemoryPolicy>,
     /// The container's cgroups.
     pub cgroup: CgroupJoin<'a>,
     /// Where standard input, output and error come from.

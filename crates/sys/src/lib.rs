@@ -11,5 +11,6 @@ pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;

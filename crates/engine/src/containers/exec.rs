@@ -74,6 +74,8 @@ impl Containers<'_> {
                 true => None,
                 false => spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
             },
+            personality: spec.linux.as_ref().and_then(|l| l.personality.as_ref()),
+            memory_policy: spec.linux.as_ref().and_then(|l| l.memory_policy.as_ref()),
             cgroup: CgroupJoin {
                 v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
                 v2: v2.as_ref().map(AsFd::as_fd),

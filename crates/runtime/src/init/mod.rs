@@ -5,6 +5,7 @@
 //! does is in the file of its name. Everything happens in one single-threaded process; nothing of
 //! it outlives `execve` but what the program is meant to have.
 
+mod attributes;
 mod cgroups;
 mod console;
 mod credentials;
@@ -17,10 +18,13 @@ mod process;
 mod program;
 mod root;
 
+pub(crate) use attributes::affinity_failed;
+
 use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
 use crate::hierarchies::Hierarchy;
 use crate::hooks::{self, Status};
+use crate::labels::Labels;
 use crate::options::{CgroupJoin, Lifetime, Stdio};
 use crate::plan::{Plan, ProcessPlan};
 use crate::sources::Source;
@@ -47,6 +51,7 @@ pub(crate) struct Birth<'a> {
     pub place: Option<&'a Path>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
+    pub labels: Option<&'a Labels>,
 }
 
 /// Runs in the first process of a new container; returns only after a failure, which it has
@@ -70,6 +75,7 @@ pub(crate) struct Session<'a> {
     pub tied_to_caller: bool,
     /// Descriptors that the program gets.
     pub preserve: &'a [BorrowedFd<'a>],
+    pub labels: Option<&'a Labels>,
 }
 
 /// Runs in the first child of an exec session: enters the container and makes the second, which
@@ -97,9 +103,11 @@ fn lead(
     guard::arm(true)?;
     // The cgroups first: their files are the host's, and the second child inherits them.
     place::join_cgroups(cgroup)?;
+    attributes::final_affinity(&session.plan.attributes)?;
     crate::exec::enter(pidfd, namespaces)?;
     let mut keep = vec![session.socket.as_fd()];
     keep.extend(session.preserve);
+    keep.extend(session.labels.map(AsFd::as_fd));
     if let Stdio::Fds {
         stdin,
         stdout,
@@ -154,6 +162,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     let (root, pid) = supplies(birth.socket)?;
     // Only now: a scope of systemd is entered by the parent's hand.
     let cgroup_paths = place::own_cgroups(birth.hierarchies)?;
+    attributes::reset_affinity();
 
     // Ids are mapped now: become the root of our user namespace before owning anything in it.
     if plan.id_maps.is_some() {
@@ -205,6 +214,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
             tied_to_caller: matches!(birth.lifetime, Lifetime::Caller),
             preserve: birth.preserve,
             new_keyring: !birth.no_new_keyring,
+            labels: birth.labels,
         },
         &mut warnings,
     )?;
@@ -263,6 +273,7 @@ fn join(session: &Session<'_>, mut warnings: Vec<String>) -> Result<Infallible> 
             tied_to_caller: session.tied_to_caller,
             preserve: session.preserve,
             new_keyring: true,
+            labels: session.labels,
         },
         &mut warnings,
     )?;

@@ -1,8 +1,9 @@
 //! From a finished world to a process that only has to execute its program: streams, session,
 //! limits, credentials, working directory, the program itself.
 
-use super::{credentials, guard, program};
+use super::{attributes, credentials, guard, program};
 use crate::error::{Context, Error, Result};
+use crate::labels::Labels;
 use crate::options::{Stdio, UserSpec};
 use crate::path::{self, Make};
 use crate::plan::{ProcessPlan, RlimitPlan};
@@ -31,6 +32,7 @@ pub(super) struct Settle<'a> {
     pub tied_to_caller: bool,
     pub preserve: &'a [BorrowedFd<'a>],
     pub new_keyring: bool,
+    pub labels: Option<&'a Labels>,
 }
 
 /// Resolves names in the container's own files.
@@ -78,9 +80,12 @@ pub(super) fn settle(s: Settle<'_>, warnings: &mut Vec<String>) -> Result<progra
     // terminal would reach the container.
     rustix::process::setsid().step(|| "starting a session")?;
     streams(&s)?;
+    // Before the keyring, which gets one too, and after the hooks that run as the host's.
+    s.labels.map_or(Ok(()), Labels::write)?;
     if s.new_keyring {
         keyring(s.id);
     }
+    attributes::take_on(&plan.attributes)?;
     // Limits while the privilege to raise them is there, and late, because a small limit on files
     // or memory would starve the steps before.
     limits(&plan.rlimits, warnings)?;

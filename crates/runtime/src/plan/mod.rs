@@ -4,10 +4,12 @@
 //! namespaces to join) is done by the parent from this plan; what needs the container is done by
 //! the child in `init`.
 
+mod attributes;
 mod mounts;
 mod process;
 mod sysctl;
 
+pub(crate) use attributes::Attributes;
 pub(crate) use mounts::{IdmapSource, MountPlan, What};
 pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
 
@@ -103,7 +105,7 @@ impl Plan {
         let spec = options.spec;
         let empty = spec::Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&empty);
-        refuse_unsupported(spec, linux)?;
+        refuse_unsupported(linux)?;
         let (new, join_paths, mentioned) = namespaces(options, linux)?;
         let id_maps = id_maps(linux, new)?;
         if (spec.hostname.is_some() || spec.domainname.is_some())
@@ -124,6 +126,12 @@ impl Plan {
             .as_ref()
             .ok_or_else(|| Error::invalid("process", "the specification has none"))?;
         let terminal = matches!(options.stdio, Stdio::Terminal);
+        let mut process =
+            ProcessPlan::new(process, &options.user, linux.seccomp.as_ref(), terminal)?;
+        let (personality, memory_policy) = (&linux.personality, &linux.memory_policy);
+        process
+            .attributes
+            .of_container(personality.as_ref(), memory_policy.as_ref())?;
         Ok(Self {
             id: options.id.to_owned(),
             new,
@@ -140,7 +148,7 @@ impl Plan {
             readonly: linux.readonly_paths.clone(),
             sysctl: sysctl::parse(&linux.sysctl, mentioned)?,
             hooks: HookPlan::new(options.id, options.bundle, spec)?,
-            process: ProcessPlan::new(process, &options.user, linux.seccomp.as_ref(), terminal)?,
+            process,
         })
     }
 }
@@ -224,13 +232,10 @@ fn root_propagation(value: Option<&str>) -> Result<(Propagation, bool)> {
 }
 
 /// Members of the specification that ask for what is not built: an error, never a silent skip.
-fn refuse_unsupported(spec: &spec::Spec, linux: &spec::Linux) -> Result<()> {
-    let process = spec.process.as_ref();
+fn refuse_unsupported(linux: &spec::Linux) -> Result<()> {
     let asked = [
-        ("linux.personality", linux.personality.is_some()),
         ("linux.intelRdt", linux.intel_rdt.is_some()),
         ("linux.netDevices", !linux.net_devices.is_empty()),
-        ("linux.memoryPolicy", linux.memory_policy.is_some()),
         (
             "linux.mountLabel",
             linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
@@ -241,14 +246,6 @@ fn refuse_unsupported(spec: &spec::Spec, linux: &spec::Linux) -> Result<()> {
                 .seccomp
                 .as_ref()
                 .is_some_and(|s| s.listener_path.is_some()),
-        ),
-        (
-            "process.scheduler",
-            process.is_some_and(|p| p.scheduler.is_some()),
-        ),
-        (
-            "process.ioPriority",
-            process.is_some_and(|p| p.io_priority.is_some()),
         ),
     ];
     match asked.iter().find(|(_, set)| *set) {

@@ -1,5 +1,6 @@
 //! The program of a container or an exec session, parsed: what its first instruction will find.
 
+use super::Attributes;
 use crate::caps;
 use crate::error::{Error, Result};
 use crate::options::UserSpec;
@@ -34,6 +35,8 @@ pub(crate) struct ProcessPlan {
     pub terminal: Option<spec::ConsoleSize>,
     /// The compiled system call filter.
     pub seccomp: Option<Program>,
+    /// Scheduling, policies, labels.
+    pub attributes: Attributes,
 }
 
 /// One limit.
@@ -68,17 +71,6 @@ impl ProcessPlan {
         filter: Option<&spec::Seccomp>,
         terminal: bool,
     ) -> Result<Self> {
-        for (what, label) in [
-            ("process.apparmorProfile", &process.apparmor_profile),
-            ("process.selinuxLabel", &process.selinux_label),
-        ] {
-            if label
-                .as_ref()
-                .is_some_and(|l| !l.is_empty() && l != "unconfined")
-            {
-                return Err(Error::invalid(what, "is not supported yet"));
-            }
-        }
         if process.args.is_empty() || process.args[0].is_empty() {
             return Err(Error::invalid("process.args", "no command is given"));
         }
@@ -108,6 +100,7 @@ impl ProcessPlan {
                     seccomp::compile(f).map_err(|e| Error::invalid("linux.seccomp", e.to_string()))
                 })
                 .transpose()?,
+            attributes: Attributes::new(process)?,
         })
     }
 

@@ -64,6 +64,8 @@ fn create_start_wait_and_exec() {
             process: &process,
             user: b.user.clone(),
             seccomp: None,
+            personality: None,
+            memory_policy: None,
             cgroup: CgroupJoin::default(),
             stdio,
             tied_to_caller: true,

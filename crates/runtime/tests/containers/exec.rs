@@ -124,6 +124,8 @@ fn terminal() {
         process: &process,
         user: UserSpec::Ids,
         seccomp: None,
+        personality: None,
+        memory_policy: None,
         cgroup: CgroupJoin::default(),
         stdio: Stdio::Terminal,
         tied_to_caller: true,

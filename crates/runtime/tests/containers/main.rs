@@ -4,6 +4,7 @@
 //! executes itself with the name of the case. A case that panics or exits with another code than 0
 //! has failed; its process is the parent of its containers, which therefore die with it.
 
+mod attributes;
 mod basics;
 mod bench;
 mod cgroups;
@@ -28,6 +29,7 @@ fn cases() -> Vec<Case> {
         mounts::CASES,
         users::CASES,
         process::CASES,
+        attributes::CASES,
         exec::CASES,
         hooks::CASES,
         escape::CASES,

@@ -184,6 +184,16 @@ impl Bench {
             process: &process,
             user: self.user.clone(),
             seccomp: self.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
+            personality: self
+                .spec
+                .linux
+                .as_ref()
+                .and_then(|l| l.personality.as_ref()),
+            memory_policy: self
+                .spec
+                .linux
+                .as_ref()
+                .and_then(|l| l.memory_policy.as_ref()),
             cgroup: self.cgroup(),
             stdio: streams.stdio(),
             tied_to_caller: true,
@@ -299,6 +309,10 @@ pub fn busybox(root: &Path) {
         "head",
         "test",
         "kill",
+        "uname",
+        "nice",
+        "taskset",
+        "ionice",
     ];
     for applet in applets {
         symlink("busybox", root.join("bin").join(applet)).expect("symlink");
