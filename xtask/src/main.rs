@@ -1,6 +1,7 @@
-//! The habits of the house, as one program: `cargo xtask test | lint | bench | dist`.
+//! The habits of the house, as one program: `cargo xtask test | lint | bench | criu | dist`.
 
 mod bench;
+mod criu;
 mod dist;
 mod elf;
 mod lint;
@@ -18,6 +19,7 @@ usage: cargo xtask <command>
   lint              rustfmt, clippy, and the house rules; prints every violation
   bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many size;
                     --runs N, default all and 20
+  criu              unpack the CRIU that the tests of checkpoints use, and print where it is
   dist              the static release binary in target/dist, checked and measured";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("lint") => lint::run(),
         Some("bench") => bench::run(rest),
+        Some("criu") => criu::ready().map(|program| println!("{}", program.display())),
         Some("dist") => dist::run().map(|_| ()),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

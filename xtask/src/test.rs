@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that the tests need, then all of them.
 
-use crate::{cargo, must, programs};
+use crate::{cargo, criu, must, programs};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -34,6 +34,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bail!("the tests make namespaces, cgroups and mounts: run this as root");
     }
     install()?;
+    let criu = criu::ready()?;
     // The binary under test, built before any test needs it.
     must(cargo("build").args(["--package", "barque"]))?;
     must(cargo("test").args(["--workspace", "--no-run"]))?;
@@ -42,6 +43,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         .args(["--workspace", "--no-fail-fast"])
         .args(args)
         .env("BARQUE_BIN", &binary)
+        .env("BARQUE_TEST_CRIU", &criu)
         .env("RUST_TEST_THREADS", THREADS)
         .stdout(Stdio::piped())
         .spawn()

@@ -33,6 +33,25 @@ pub fn barque_binary() -> &'static Path {
     })
 }
 
+/// CRIU 4.1: `$BARQUE_TEST_CRIU` (set by `cargo xtask test`), else what `cargo xtask criu` has unpacked.
+pub fn criu() -> PathBuf {
+    let program = match std::env::var_os("BARQUE_TEST_CRIU") {
+        Some(path) => PathBuf::from(path),
+        // …/<target dir>/<triple>/<profile>
+        None => target_dir()
+            .ancestors()
+            .nth(2)
+            .expect("the target directory")
+            .join("criu/bin/criu"),
+    };
+    assert!(
+        program.is_file(),
+        "{} is missing: run `cargo xtask criu`",
+        program.display()
+    );
+    program
+}
+
 /// `CARGO_BIN_EXE_…` exists only within the package of the binary, hence cargo is asked.
 fn build() -> PathBuf {
     let dir = target_dir();

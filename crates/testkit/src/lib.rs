@@ -19,7 +19,7 @@ pub mod registry;
 pub mod vm;
 
 pub use barque::Barque;
-pub use binary::{barque_binary, target_dir, workspace};
+pub use binary::{barque_binary, criu, target_dir, workspace};
 pub use command::{Cmd, Output, Running};
 pub use pty::Pty;
 pub use registry::{Compression, Dialect, Registry};
