@@ -5,6 +5,7 @@
 //! right to enter anything that belongs to the host's.
 
 use crate::error::{Context, Error, Result};
+use crate::exec::open_namespace;
 use crate::plan::{Plan, kind_bits};
 use barque_sys::process::{Namespaces, setns, unshare};
 use barque_types::spec::NamespaceKind;
@@ -111,6 +112,17 @@ impl Drop for Birthplace {
         // On the way out of an error, which is the one to report.
         let _ = self.go_back();
     }
+}
+
+/// Does something in the network namespace of a process, and returns.
+pub(crate) fn in_network_of<T>(pid: i32, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    let kind = NamespaceKind::Network;
+    let mut place = Birthplace::default();
+    place.join(kind, open_namespace(pid, kind)?.as_fd(), || {
+        format!("entering the network namespace of process {pid}")
+    })?;
+    let outcome = action();
+    place.leave().and(outcome)
 }
 
 fn set_clocks(plan: &Plan) -> Result<()> {

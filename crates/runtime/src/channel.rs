@@ -52,6 +52,11 @@ pub(crate) enum FromChild {
     },
     /// Only from the helper of `rootfs`: the detached mount is attached.
     Mounted,
+    /// Only from what becomes CRIU: a socket to it is attached.
+    Service {
+        /// The numbers of descriptors of directories that it has opened.
+        directories: Vec<i32>,
+    },
     /// It is over.
     Failed(Error),
 }

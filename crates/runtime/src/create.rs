@@ -277,7 +277,10 @@ fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd, plan: &Plan) -
                 child.end();
                 return Err(error);
             }
-            Some((FromChild::Sibling { .. } | FromChild::Mounted, _)) => {}
+            Some((
+                FromChild::Sibling { .. } | FromChild::Mounted | FromChild::Service { .. },
+                _,
+            )) => {}
             None => {
                 return Err(Error::Died {
                     doing: "making the container".to_owned(),

@@ -67,6 +67,9 @@ pub enum Error {
         /// What the kernel said beyond the errno, or what to do next.
         hint: Option<String>,
     },
+    /// CRIU is missing, too old, or failed; why, and where its log is.
+    #[error("{0}")]
+    Criu(String),
     /// The container's first process ended before it could say why.
     #[error("the container's first process ended while {doing}: {how}")]
     Died {

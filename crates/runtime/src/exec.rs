@@ -149,7 +149,7 @@ fn differs(pid: i32, file: &str) -> Result<bool> {
 }
 
 /// Whether the process of a pidfd has ended (it may still be a zombie).
-fn ended(pidfd: BorrowedFd<'_>) -> bool {
+pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     let now = rustix::time::Timespec {
         tv_sec: 0,
@@ -176,7 +176,13 @@ fn await_execution(socket: &Socket) -> Result<Running> {
                 }
                 return Err(error);
             }
-            Some((FromChild::Sibling { .. } | FromChild::Mounted | FromChild::Furnished, _)) => {
+            Some((
+                FromChild::Sibling { .. }
+                | FromChild::Mounted
+                | FromChild::Service { .. }
+                | FromChild::Furnished,
+                _,
+            )) => {
                 return Err(Error::invalid(
                     "control socket",
                     "a process without its pidfd",

@@ -55,7 +55,7 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
 }
 
 /// The superblock options of a v1 hierarchy, without those that name no controller.
-fn v1_controllers(options: &str) -> String {
+pub(crate) fn v1_controllers(options: &str) -> String {
     const OTHERS: [&str; 9] = [
         "rw",
         "ro",
@@ -75,7 +75,7 @@ fn v1_controllers(options: &str) -> String {
 }
 
 /// mountinfo writes blanks, tabs, newlines and backslashes as `\040` and so on.
-fn unescape(text: &str) -> PathBuf {
+pub(crate) fn unescape(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

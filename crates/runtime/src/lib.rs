@@ -14,6 +14,7 @@ mod birthplace;
 pub mod caps;
 mod channel;
 mod create;
+pub mod criu;
 pub mod defaults;
 mod error;
 mod exec;

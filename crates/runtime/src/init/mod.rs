@@ -34,6 +34,8 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+pub(crate) use place::join_cgroups;
+
 /// What the parent has prepared for the child before its birth.
 pub(crate) struct Birth<'a> {
     pub plan: &'a Plan,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// `0` in `tasks` means the writing thread, which is the whole process here. A pid written into
 /// `cgroup.procs` by the parent would take the system-wide threadgroup lock, whose writer side
 /// waits for a grace period of RCU: milliseconds.
-pub(super) fn join_cgroups(cgroup: &CgroupJoin<'_>) -> Result<()> {
+pub(crate) fn join_cgroups(cgroup: &CgroupJoin<'_>) -> Result<()> {
     for tasks in &cgroup.v1_tasks {
         rustix::io::write(tasks, b"0").map_err(|errno| {
             let error = Error::step("entering a cgroup", errno);

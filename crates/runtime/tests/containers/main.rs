@@ -8,6 +8,7 @@ mod attributes;
 mod basics;
 mod bench;
 mod cgroups;
+mod criu;
 mod escape;
 mod exec;
 mod hooks;
@@ -34,6 +35,7 @@ fn cases() -> Vec<Case> {
         hooks::CASES,
         escape::CASES,
         cgroups::CASES,
+        criu::CASES,
         vm::CASES,
         bench::CASES,
     ]

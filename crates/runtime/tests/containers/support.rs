@@ -118,7 +118,7 @@ impl Bench {
         });
     }
 
-    fn cgroup(&self) -> CgroupJoin<'_> {
+    pub fn cgroup(&self) -> CgroupJoin<'_> {
         CgroupJoin {
             v1_tasks: self.cgroups.0.iter().map(AsFd::as_fd).collect(),
             v2: self.cgroups.1.as_ref().map(AsFd::as_fd),
