@@ -1,7 +1,11 @@
-//! The binary: hands its arguments to the command line, before any thread exists.
+//! The binary: picks the front-end by its name and first argument, before any thread exists.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(barque_cli::run(std::env::args_os()))
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    ExitCode::from(match barque_oci::asked(&words) {
+        Some(words) => barque_oci::run(words),
+        None => barque_cli::run(words),
+    })
 }

@@ -49,6 +49,31 @@ pub enum Error {
         /// The process that was looked for.
         pid: i32,
     },
+    /// A container of that id is there already.
+    #[error("container {id:?} exists already: choose another id, or delete it first")]
+    Exists {
+        /// Its id.
+        id: String,
+    },
+    /// No container has that id.
+    #[error("container {id:?} does not exist")]
+    Unknown {
+        /// The id.
+        id: String,
+    },
+    /// The container's status does not allow it.
+    #[error("container {id:?} is {status}: {why}")]
+    Status {
+        /// Its id.
+        id: String,
+        /// Its status.
+        status: crate::hooks::Status,
+        /// What cannot be done, and what to do instead.
+        why: String,
+    },
+    /// Something of a lower layer failed, which has named its object itself.
+    #[error("{0}")]
+    Below(String),
     /// A hook failed: the container is undone, or (poststart, poststop) the caller warns.
     #[error("{hook}: {why}")]
     Hook {
@@ -126,6 +151,32 @@ impl Error {
         }
         self
     }
+}
+
+impl From<barque_state::Error> for Error {
+    fn from(error: barque_state::Error) -> Self {
+        Self::Below(chain(&error))
+    }
+}
+
+impl From<barque_cgroup::Error> for Error {
+    fn from(error: barque_cgroup::Error) -> Self {
+        Self::Below(chain(&error))
+    }
+}
+
+/// The error and its sources, where they say more.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Names the step of a failed system call.

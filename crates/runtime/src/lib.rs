@@ -24,6 +24,7 @@ mod hierarchies;
 pub mod hooks;
 mod init;
 mod labels;
+pub mod lifecycle;
 mod options;
 mod path;
 mod plan;

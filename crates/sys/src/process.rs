@@ -205,6 +205,23 @@ pub fn close_on_exec_from_3() -> Result<()> {
     })
 }
 
+/// The descriptors 3 to 3 + `count` - 1, which the process was started with.
+///
+/// To be called once and before anything is opened: from then on they belong to the result. `EBADF` when one of them
+/// is not open.
+pub fn inherited_fds(count: usize) -> Result<Vec<OwnedFd>> {
+    let last = 3 + RawFd::try_from(count).map_err(|_| Errno::BADF)?;
+    for fd in 3..last {
+        // SAFETY: only asks for flags; a number that is no descriptor gives EBADF.
+        check(c_long::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }))?;
+    }
+    // SAFETY: they are open, and by the contract above nothing in this process has made or taken them: they came with
+    // execve, so that this is their one owner.
+    Ok((3..last)
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        .collect())
+}
+
 /// Moves the caller into the namespaces of `target`: a namespace file (with the one kind or
 /// `NONE` for any) or, since 5.8, a pidfd with any set of kinds (setns(2)).
 pub fn setns(target: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {

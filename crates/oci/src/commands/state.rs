@@ -1,0 +1,19 @@
+//! `state`: one container as JSON.
+
+use super::*;
+use crate::output;
+
+pub(super) const COMMAND: Command = Command {
+    name: "state",
+    usage: "<container-id>",
+    about: "output the state of a container",
+    flags: &[],
+    order: Order::Mixed,
+    words: (1, 1),
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<u8, Failure> {
+    let view = call.globals.home.open(id(call))?.view()?;
+    output::json(&view, true)
+}
