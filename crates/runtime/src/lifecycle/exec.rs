@@ -86,6 +86,14 @@ impl Container {
                 request.stdio
             },
             tied_to_caller: false,
+            personality: spec
+                .linux
+                .as_ref()
+                .and_then(|linux| linux.personality.as_ref()),
+            memory_policy: spec
+                .linux
+                .as_ref()
+                .and_then(|linux| linux.memory_policy.as_ref()),
             preserve: request.preserve,
         })?;
         Ok(Session {
