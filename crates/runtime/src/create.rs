@@ -116,8 +116,16 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     // Everything that can be checked and opened without a container, first.
     let plan = Plan::new(&options)?;
     let labels = Labels::prepare(&plan.process.attributes)?;
-    let sources = sources::open(&plan.mounts, std::mem::take(&mut options.trees))?;
-    let hierarchies = if plan.mounts.iter().any(|m| m.what == What::Cgroup) {
+    let sources = sources::open(
+        &plan.mounts,
+        plan.root_propagation,
+        std::mem::take(&mut options.trees),
+    )?;
+    let hierarchies = if plan
+        .mounts
+        .iter()
+        .any(|m| matches!(m.what, What::Cgroup { .. }))
+    {
         hierarchies::mounted().step(|| "reading /proc/self/mountinfo")?
     } else {
         Vec::new()
@@ -153,7 +161,7 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
 /// Clones the child. What it keeps of our descriptors is named here, one by one.
 fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
     let mut keep: Vec<BorrowedFd<'_>> = vec![birth.socket.as_fd()];
-    keep.extend(birth.sources.iter().flatten().map(|s| s.tree.as_fd()));
+    keep.extend(birth.sources.iter().flatten().map(Source::fd));
     keep.extend(&birth.cgroup.v1_tasks);
     keep.extend(birth.preserve);
     if let Lifetime::Own { door, waiting } = birth.lifetime {

@@ -2,7 +2,7 @@
 //! mounted nowhere yet, held by a descriptor, and gone with it.
 
 use crate::error::{Error, Result};
-use barque_sys::mount::{self, Attributes, Change};
+use barque_sys::mount::{self, Attributes, Change, Propagation};
 use rustix::io::Errno;
 use rustix::mount as api;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +22,16 @@ impl Context {
             Ok(fd) => Ok(Self { fd, step }),
             Err(Errno::NODEV) => Err(Error::step(step, Errno::NODEV)
                 .with_hint(format!("this kernel has no file system {kind:?}"))),
+            Err(e) => Err(Error::step(step, e)),
+        }
+    }
+
+    /// Opens that of the file system which is mounted where `mount` points to, to change it.
+    pub fn pick(mount: impl AsFd, step: impl Into<String>) -> Result<Self> {
+        let step = step.into();
+        let flags = api::FsPickFlags::FSPICK_CLOEXEC | api::FsPickFlags::FSPICK_EMPTY_PATH;
+        match api::fspick(mount, "", flags) {
+            Ok(fd) => Ok(Self { fd, step }),
             Err(e) => Err(Error::step(step, e)),
         }
     }
@@ -48,9 +58,27 @@ impl Context {
         self.check(api::fsconfig_set_flag(&self.fd, key))
     }
 
+    /// Sets a parameter without a value that this file system may not know, for what it does then is
+    /// all that it can.
+    pub fn switch(&self, key: &str) -> Result<()> {
+        match api::fsconfig_set_flag(&self.fd, key) {
+            Err(Errno::INVAL) => {
+                // "Unknown parameter": not to be read as the reason of a later failure.
+                mount::context_messages(&self.fd);
+                Ok(())
+            }
+            other => self.check(other),
+        }
+    }
+
     /// Sets a parameter to a file.
     pub fn set_fd(&self, key: &str, fd: impl AsFd) -> Result<()> {
         self.check(api::fsconfig_set_fd(&self.fd, key, fd))
+    }
+
+    /// Applies what was set to a file system that exists.
+    pub fn reconfigure(self) -> Result<()> {
+        self.check(api::fsconfig_reconfigure(&self.fd))
     }
 
     /// Makes the file system and a detached mount of it.
@@ -101,4 +129,16 @@ pub(crate) fn set(mount: impl AsFd, attributes: Attributes) -> rustix::io::Resul
             ..Change::default()
         },
     )
+}
+
+/// Sets the propagation of a mount, in the order of the list: a shared mount that is a slave first has
+/// both.
+pub(crate) fn propagate(mount: impl AsFd, list: &[(Propagation, bool)]) -> rustix::io::Result<()> {
+    list.iter().try_for_each(|(propagation, recursive)| {
+        let change = Change {
+            propagation: Some(*propagation),
+            ..Change::default()
+        };
+        mount::set_attributes(&mount, *recursive, change)
+    })
 }

@@ -41,5 +41,6 @@ pub use foreign::tree_of;
 pub use options::{
     CgroupJoin, CreateOptions, ExecOptions, Lifetime, OnBirth, Rootfs, Stdio, UserSpec,
 };
+pub use plan::mount_options;
 #[doc(hidden)]
 pub use rootfs::{Idmap, mount_as_on};

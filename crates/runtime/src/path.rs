@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat, openat2}
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
@@ -165,11 +165,9 @@ fn components(path: &Path) -> VecDeque<OsString> {
 fn make_one(dir: BorrowedFd<'_>, name: &OsStr, make: Make) -> rustix::io::Result<()> {
     let made = match make {
         Make::Directory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)),
-        // The umask is the caller's: said twice.
-        Make::SharedDirectory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
-            .and_then(|()| {
-                rustix::fs::chmodat(dir, name, Mode::from_raw_mode(0o1777), AtFlags::empty())
-            }),
+        // In one step, and with the umask that `init` has set to 0: a chmod(2) by name could be led
+        // elsewhere by whoever exchanges the directory for a link in between.
+        Make::SharedDirectory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o1777)),
         Make::File => openat(
             dir,
             name,
@@ -183,6 +181,12 @@ fn make_one(dir: BorrowedFd<'_>, name: &OsStr, make: Make) -> rustix::io::Result
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }
+}
+
+/// A name for what a descriptor refers to, for system calls that take no descriptor, or none that was
+/// opened with `O_PATH`. Of the host's `/proc`: it is of use only before the root is entered.
+pub(crate) fn by_descriptor(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 /// The type of what a descriptor refers to.

@@ -1,109 +1,162 @@
-//! The sources of bind mounts: opened by the parent, in the host's mount namespace and with its
-//! rights, as detached copies that the child only has to attach.
+//! What the mounts need of the host: opened by the parent, in the host's mount namespace and with its
+//! rights, as descriptors that the child only has to attach.
 //!
 //! A path of the host is thus looked up once, before the container exists, and what it meant then
 //! is what is mounted.
 
 use crate::error::{Context, Error, Result};
-use crate::fsctx::clone_tree;
+use crate::fsctx::{clone_tree, propagate};
+use crate::labels::selinux_enabled;
 use crate::path;
 use crate::plan::{IdmapSource, MountPlan, What};
 use crate::{rootfs, userns};
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// One source.
+/// What one mount needs.
 #[derive(Debug)]
-pub(crate) struct Source {
-    /// The detached copy, with its attributes and propagation.
-    pub tree: OwnedFd,
-    /// Whether it is a directory.
-    pub directory: bool,
+pub(crate) enum Source {
+    /// A bind mount: the detached copy, with its attributes and propagation, and whether it is a
+    /// directory.
+    Tree { tree: OwnedFd, directory: bool },
+    /// A new file system with a map of its own: the user namespace that has the map.
+    Map(OwnedFd),
 }
 
-/// Opens the sources, in the order of the mounts; mounts that are no bind mounts have none. `given`:
-/// sources that the caller has, by destination.
+impl Source {
+    /// The descriptor that the child inherits.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tree { tree, .. } => tree.as_fd(),
+            Self::Map(map) => map.as_fd(),
+        }
+    }
+}
+
+/// Opens them, in the order of the mounts; most of those that are no bind mounts need nothing.
+/// `given`: trees that the caller has, by destination.
 pub(crate) fn open(
     mounts: &[MountPlan],
+    root_propagation: (Propagation, bool),
     mut given: Vec<(PathBuf, OwnedFd)>,
 ) -> Result<Vec<Option<Source>>> {
+    if let Some(mount) = mounts.iter().find(|m| m.label.is_some())
+        && !selinux_enabled()
+    {
+        return Err(Error::invalid(
+            "linux.mountLabel",
+            format!(
+                "the label {:?} cannot be set: SELinux is not enabled on this host",
+                mount.label.as_deref().unwrap_or_default()
+            ),
+        ));
+    }
+    let unasked = unasked(root_propagation);
     mounts
         .iter()
         .map(|mount| {
             let at = given
                 .iter()
                 .position(|(path, _)| *path == mount.destination);
-            open_one(mount, at.map(|at| given.swap_remove(at).1))
+            open_one(mount, at.map(|at| given.swap_remove(at).1), unasked)
         })
         .collect()
 }
 
-fn open_one(mount: &MountPlan, given: Option<OwnedFd>) -> Result<Option<Source>> {
+/// The propagation of a bind mount that asks for none.
+///
+/// The container's mounts below it stay in the container, and the host's out of it, unless the whole
+/// root is to have them. A shared one is shared among what the container makes: it leaves the host's
+/// peer group first. An unbindable one becomes it in the end, when nothing is to be copied from it
+/// any more.
+fn unasked(root: (Propagation, bool)) -> &'static [(Propagation, bool)] {
+    match root {
+        (Propagation::Slave, true) => &[(Propagation::Slave, true)],
+        (Propagation::Shared, true) => &[(Propagation::Private, true), (Propagation::Shared, true)],
+        (Propagation::Unbindable, true) => &[
+            (Propagation::Unbindable, true),
+            (Propagation::Private, false),
+        ],
+        _ => &[(Propagation::Private, true)],
+    }
+}
+
+fn open_one(
+    mount: &MountPlan,
+    given: Option<OwnedFd>,
+    unasked: &[(Propagation, bool)],
+) -> Result<Option<Source>> {
+    let own_map = match &mount.idmap {
+        Some((IdmapSource::Own(maps), recursive)) => Some((userns::for_maps(maps)?, *recursive)),
+        _ => None,
+    };
     let What::Bind { source, recursive } = &mount.what else {
-        return Ok(None);
+        return Ok(own_map.map(|(map, _)| Source::Map(map)));
     };
     let step = || mount.describe();
     let tree = match given {
         Some(tree) => tree,
-        None => clone_tree(CWD, source, *recursive).map_err(|e| {
-            let error = Error::step(step(), e);
-            match e {
-                Errno::NOENT => error.with_hint("the source does not exist on the host"),
-                _ => error,
-            }
-        })?,
+        None => clone_tree(CWD, source, *recursive).map_err(|e| cannot_open(mount, e))?,
     };
     let directory = path::file_type(&tree).step(step)? == FileType::Directory;
-    if let Some((IdmapSource::Own(maps), recursive)) = &mount.idmap {
-        let user_namespace = userns::for_maps(maps)?;
-        rootfs::map_ids(
-            &tree,
-            std::os::fd::AsFd::as_fd(&user_namespace),
-            *recursive,
-            source,
-        )?;
+    if let Some((map, recursive)) = &own_map {
+        rootfs::map_ids(&tree, map.as_fd(), *recursive, source)?;
     }
     attributes(mount, &tree)?;
-    Ok(Some(Source { tree, directory }))
+    let asked = &mount.propagation[..];
+    propagate(&tree, if asked.is_empty() { unasked } else { asked }).step(step)?;
+    Ok(Some(Source::Tree { tree, directory }))
 }
 
+fn cannot_open(mount: &MountPlan, errno: Errno) -> Error {
+    let error = Error::step(mount.describe(), errno);
+    match errno {
+        Errno::NOENT => error.with_hint("the source does not exist on the host"),
+        Errno::INVAL => error.with_hint(
+            "the source is an unbindable mount, or has mounts below it that a user namespace \
+             cannot leave out: bind it with rbind",
+        ),
+        _ => error,
+    }
+}
+
+/// Sets and clears what the options name, and nothing else: what the source has beyond that, and what
+/// is locked in a user namespace (mount_namespaces(7)), stays.
 fn attributes(mount: &MountPlan, tree: &OwnedFd) -> Result<()> {
-    let step = || mount.describe();
-    let change = |set, clear| Change {
-        set,
-        clear,
-        ..Change::default()
-    };
-    if !(mount.recursive_set.is_empty() && mount.recursive_clear.is_empty()) {
-        set_attributes(
-            tree,
-            true,
-            change(mount.recursive_set, mount.recursive_clear),
-        )
-        .step(step)?;
-    }
-    if mount.set != Attributes::NONE || mount.clear != Attributes::NONE {
-        set_attributes(tree, false, change(mount.set, mount.clear)).step(step)?;
-    }
-    // Unless something is asked for, the container's mounts below it stay in the container, and
-    // the host's out of it.
-    let unasked = [(Propagation::Private, true)];
-    let wanted = if mount.propagation.is_empty() {
-        &unasked[..]
-    } else {
-        &mount.propagation
-    };
-    for (propagation, recursive) in wanted {
+    for (recursive, set, clear) in [
+        (true, mount.recursive_set, mount.recursive_clear),
+        (false, mount.set, mount.clear),
+    ] {
+        if set.is_empty() && clear.is_empty() {
+            continue;
+        }
         let change = Change {
-            propagation: Some(*propagation),
+            set,
+            clear,
             ..Change::default()
         };
-        set_attributes(tree, *recursive, change).step(step)?;
+        set_attributes(tree, recursive, change).map_err(|e| refused(mount, e))?;
     }
     Ok(())
+}
+
+/// A change of attributes that the kernel refuses.
+pub(crate) fn refused(mount: &MountPlan, errno: Errno) -> Error {
+    let error = Error::step(mount.describe(), errno);
+    let wanted = mount.set | mount.recursive_set;
+    match errno {
+        Errno::PERM => error.with_hint(
+            "an option takes away what is locked in this user namespace (ro, nosuid, nodev, \
+             noexec or a mode of access times); leave that option out",
+        ),
+        Errno::INVAL if wanted.contains(Attributes::NOSYMFOLLOW) => {
+            error.with_hint("nosymfollow needs Linux 5.14")
+        }
+        _ => error,
+    }
 }
 
 /// Maps the ids of those sources that want the container's own map, which exists only after the
@@ -114,11 +167,7 @@ pub(crate) fn map_to_container(
     user_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     for (mount, source) in mounts.iter().zip(sources) {
-        let (Some((IdmapSource::Container, recursive)), Some(source)) = (&mount.idmap, source)
-        else {
-            continue;
-        };
-        let What::Bind { source: path, .. } = &mount.what else {
+        let Some((IdmapSource::Container, recursive)) = &mount.idmap else {
             continue;
         };
         let Some(user_namespace) = user_namespace else {
@@ -127,7 +176,12 @@ pub(crate) fn map_to_container(
                 "idmap without mappings needs a container with a user namespace",
             ));
         };
-        rootfs::map_ids(&source.tree, user_namespace, *recursive, path)?;
+        // A new file system belongs to the container's user namespace already.
+        if let (What::Bind { source: path, .. }, Some(Source::Tree { tree, .. })) =
+            (&mount.what, source)
+        {
+            rootfs::map_ids(tree, user_namespace, *recursive, path)?;
+        }
     }
     Ok(())
 }

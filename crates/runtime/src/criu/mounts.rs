@@ -82,7 +82,8 @@ fn meant(spec: &spec::Spec, root: &OwnedFd) -> Result<BTreeMap<u64, Meant>> {
     let own_root = mount_id(root).step(|| "looking at the container's root")?;
     meant.insert(own_root, Meant::Own);
     for mount in &spec.mounts {
-        let plan = MountPlan::parse(mount, None)?;
+        // Whatever a relative source is relative to: it is not looked at.
+        let plan = MountPlan::parse(mount, None, Some(Path::new("/")))?;
         let Some(fd) = look(root, &plan.destination)? else {
             continue;
         };
@@ -92,7 +93,9 @@ fn meant(spec: &spec::Spec, root: &OwnedFd) -> Result<BTreeMap<u64, Meant>> {
                 destination: plan.destination,
                 below: PathBuf::new(),
             }),
-            What::Cgroup | What::Filesystem { .. } => Meant::Own,
+            What::Cgroup { .. } | What::Filesystem(_) => Meant::Own,
+            // It has made nothing.
+            What::Remount(_) => continue,
         };
         // A destination that another mount has covered since is found in that one, which counts.
         meant.entry(id).or_insert(what);

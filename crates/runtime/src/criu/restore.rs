@@ -22,7 +22,7 @@ use crate::path::{self, Make};
 use crate::plan::{IdMaps, MountPlan, What};
 use crate::sources::{self, Source};
 use crate::{rootfs, userns};
-use barque_sys::mount::Attributes;
+use barque_sys::mount::{Attributes, Propagation};
 use barque_sys::process::Cloned;
 use barque_types::spec::{self, NamespaceKind};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -111,9 +111,13 @@ impl Scene {
             .spec
             .mounts
             .iter()
-            .map(|mount| MountPlan::parse(mount, maps.as_ref()))
+            .map(|mount| MountPlan::parse(mount, maps.as_ref(), None))
             .collect::<Result<Vec<_>>>()?;
-        let sources = sources::open(&mounts, std::mem::take(&mut options.trees))?;
+        let sources = sources::open(
+            &mounts,
+            (Propagation::Private, true),
+            std::mem::take(&mut options.trees),
+        )?;
         // The namespace is CRIU's to make; its map is all that a mount takes from one.
         let user_namespace = maps.as_ref().map(userns::for_maps).transpose()?;
         sources::map_to_container(&mounts, &sources, user_namespace.as_ref().map(AsFd::as_fd))?;
@@ -141,8 +145,10 @@ impl Scene {
         let mut trees = vec![(ROOT.to_owned(), self.root.as_fd(), true)];
         let sources = self.sources.iter().enumerate();
         trees.extend(sources.filter_map(|(index, source)| {
-            let source = source.as_ref()?;
-            Some((index.to_string(), source.tree.as_fd(), source.directory))
+            let Source::Tree { tree, directory } = source.as_ref()? else {
+                return None;
+            };
+            Some((index.to_string(), tree.as_fd(), *directory))
         }));
         Stage {
             place,
@@ -189,7 +195,9 @@ fn make_mount_points(
             continue;
         }
         let make = match source {
-            Some(source) if !source.directory => Make::File,
+            Some(Source::Tree {
+                directory: false, ..
+            }) => Make::File,
             _ => Make::Directory,
         };
         path::make_in(root.as_fd(), &mount.destination, make)?;

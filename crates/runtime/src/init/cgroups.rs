@@ -8,34 +8,32 @@
 use crate::error::{Context as _, Result};
 use crate::fsctx::{Context, attach, clone_tree};
 use crate::hierarchies::Hierarchy;
-use crate::path::{self, Make};
-use crate::plan::MountPlan;
+use crate::path;
+use crate::plan::{MountPlan, What};
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Makes the mount: unified v2 directly; v1 and hybrid as a tmpfs with a directory per hierarchy.
 pub(super) fn mount(
     mount: &MountPlan,
-    root: BorrowedFd<'_>,
+    place: &OwnedFd,
     own: &[(PathBuf, Hierarchy)],
-) -> Result<()> {
-    let place = path::make_in(root, &mount.destination, Make::Directory)?;
-    match own {
+) -> Result<Option<OwnedFd>> {
+    let step = || mount.describe();
+    let v2 = own.iter().find(|(_, h)| h.controllers.is_empty());
+    let made = match (&mount.what, own, v2) {
+        (What::Cgroup { v2_only: true }, _, Some((dir, _))) => part(mount, dir)?,
+        // Mounted nowhere on this host, or not where we are in it; the kernel has it all the same.
+        (What::Cgroup { v2_only: true }, _, None) => new_v2(mount)?,
         // A host without cgroups: the container has none to see.
-        [] => Ok(()),
-        [(dir, only)] if only.controllers.is_empty() => {
-            attach(part(mount, dir)?, &place).step(|| mount.describe())
-        }
+        (_, [], _) => return Ok(None),
+        (_, [(dir, only)], _) if only.controllers.is_empty() => part(mount, dir)?,
         _ => {
-            let context = Context::open("tmpfs", mount.describe())?;
-            context.set("source", "cgroup")?;
-            context.set("mode", "755")?;
-            context.set("size", "64k")?;
-            let base = context.mount(mount.set.without(Attributes::RDONLY))?;
-            attach(&base, &place).step(|| mount.describe())?;
+            let base = directory(mount)?;
+            attach(&base, place).step(step)?;
             for (dir, hierarchy) in own {
                 hierarchy_in(mount, &base, dir, hierarchy)?;
             }
@@ -44,9 +42,30 @@ pub(super) fn mount(
                 set: mount.set,
                 ..Change::default()
             };
-            set_attributes(&base, false, set).step(|| mount.describe())
+            set_attributes(&base, false, set).step(step)?;
+            return Ok(Some(base));
         }
+    };
+    attach(&made, place).step(step)?;
+    Ok(Some(made))
+}
+
+fn new_v2(mount: &MountPlan) -> Result<OwnedFd> {
+    let context = Context::open("cgroup2", mount.describe())?;
+    context.set("source", "cgroup2")?;
+    context.mount(mount.set)
+}
+
+/// The directory for the hierarchies.
+fn directory(mount: &MountPlan) -> Result<OwnedFd> {
+    let context = Context::open("tmpfs", mount.describe())?;
+    context.set("source", "cgroup")?;
+    context.set("mode", "755")?;
+    context.set("size", "64k")?;
+    if let Some(label) = &mount.label {
+        context.set("context", label)?;
     }
+    context.mount(mount.set.without(Attributes::RDONLY))
 }
 
 /// One hierarchy under the name that it has on the host, and under each controller's own.

@@ -1,7 +1,7 @@
 //! The pseudo-terminal: one of the container's own devpts, so that its name (`/dev/pts/0`) is true
 //! inside. The master goes to the parent, the slave becomes the standard streams.
 
-use super::{cover, devices::new_file};
+use super::{cover, devices::file_to_cover};
 use crate::channel::{FromChild, Socket};
 use crate::error::{Context, Error, Result};
 use crate::path::{self, Make};
@@ -72,6 +72,6 @@ fn master(root: &OwnedFd) -> Result<OwnedFd> {
 fn bind_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
     let step = || "binding the terminal to /dev/console";
     let dev = path::make_in(root.as_fd(), Path::new("/dev"), Make::Directory)?;
-    let place = new_file(&dev, OsStr::new("console")).step(step)?;
+    let place = file_to_cover(&dev, OsStr::new("console")).step(step)?;
     cover(slave, place).step(step)
 }

@@ -8,7 +8,9 @@
 mod attributes;
 mod cgroups;
 mod console;
+mod copyup;
 mod credentials;
+mod destination;
 mod devices;
 mod guard;
 mod masks;
@@ -183,7 +185,8 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     // The file systems. Nothing of it may reach the host, hence propagation first.
     root::cut_propagation()?;
     root::attach(&root, birth.place)?;
-    mounts::all(birth, &root, &cgroup_paths)?;
+    root::spread(&root, plan)?;
+    let late = mounts::all(birth, &root, &cgroup_paths)?;
     devices::all(plan, &root)?;
     // Hooks come here: the file systems are there to be changed, at the path that the hooks know the
     // root by, and the host's programs still can be executed. Before the kernel parameters, because a
@@ -203,7 +206,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     // Last of the mounts: they cover what the others have made.
     masks::hide(&plan.masked, &root)?;
     masks::protect(&plan.readonly, &root)?;
-    mounts::finish(plan, &root)?;
+    mounts::finish(late)?;
     root::enter(&root, plan, birth.no_pivot, &mut warnings)?;
 
     let ready = process::settle(

@@ -2,73 +2,151 @@
 //! are still there, and so is the host's `/proc`, without a full view of which the kernel lets no
 //! user namespace mount one of its own.
 
-use super::{Birth, cgroups};
+use super::{Birth, cgroups, copyup, destination};
 use crate::error::{Context as _, Error, Result};
-use crate::fsctx::{Context, attach, clone_tree, set};
+use crate::fsctx::{Context, attach, clone_tree, propagate};
 use crate::hierarchies::Hierarchy;
-use crate::path::{self, Make};
-use crate::plan::{MountPlan, Plan, What};
-use barque_sys::mount::{Attributes, Change, set_attributes};
-use rustix::fs::{CWD, FileType, OFlags};
+use crate::path;
+use crate::plan::{Filesystem, MountPlan, Plan, What};
+use crate::rootfs;
+use crate::sources::{Source, refused};
+use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+/// File systems of which the kernel has one, or one a namespace: a flag of its superblock would be
+/// the host's too.
+const SHARED_SUPERBLOCKS: [&str; 13] = [
+    "binfmt_misc",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devtmpfs",
+    "efivarfs",
+    "fusectl",
+    "mqueue",
+    "pstore",
+    "securityfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// A string for fsconfig(2) ends here (`strndup_user(…, 256)` in fs/fsopen.c).
+const MAX_STRING: usize = 255;
+
+/// What has to wait until everything else is made: a mount, by descriptor, and its change.
+pub(super) struct Late {
+    mount: OwnedFd,
+    step: String,
+    change: Change<'static>,
+}
 
 /// Makes all of them.
 pub(super) fn all(
     birth: &Birth<'_>,
     root: &OwnedFd,
     own_cgroups: &[(PathBuf, Hierarchy)],
-) -> Result<()> {
+) -> Result<Vec<Late>> {
+    let mut late = Vec::new();
     for (mount, source) in birth.plan.mounts.iter().zip(birth.sources) {
-        match (&mount.what, source) {
-            (What::Bind { .. }, Some(source)) => {
-                let make = if source.directory {
-                    Make::Directory
-                } else {
-                    Make::File
-                };
-                let place = path::make_in(root.as_fd(), &mount.destination, make)?;
-                let place_is = path::file_type(&place).step(|| mount.describe())?;
-                if source.directory != (place_is == FileType::Directory) {
-                    return Err(Error::step(mount.describe(), Errno::NOTDIR)
-                        .with_hint("a directory goes on a directory, a file on a file"));
+        let source = source.as_ref();
+        let made = match &mount.what {
+            What::Bind { .. } => bind(mount, source, root.as_fd())?,
+            What::Cgroup { .. } => {
+                let place = destination::open(mount, source, root.as_fd())?;
+                cgroups::mount(mount, &place, own_cgroups)?
+            }
+            What::Filesystem(filesystem) => {
+                let made = self::filesystem(birth.plan, mount, filesystem, source, root.as_fd())?;
+                if is_late(mount, filesystem) && mount.set.contains(Attributes::RDONLY) {
+                    late.push(later(mount, &made, read_only())?);
                 }
-                attach(&source.tree, &place).step(|| mount.describe())?;
+                Some(made)
             }
-            (What::Bind { .. }, None) => {
-                return Err(Error::invalid(
-                    mount.describe(),
-                    "its source was not opened",
-                ));
+            What::Remount(filesystem) => {
+                remount(mount, filesystem.as_ref(), root.as_fd())?;
+                None
             }
-            (What::Cgroup, _) => cgroups::mount(mount, root.as_fd(), own_cgroups)?,
-            (
-                What::Filesystem {
-                    kind,
-                    source,
-                    parameters,
-                },
-                _,
-            ) => {
-                filesystem(birth.plan, mount, root.as_fd(), (kind, source, parameters))?;
-            }
+        };
+        let Some(made) = made else { continue };
+        // Again, now that it is attached: below a shared mount, it has become shared.
+        propagate(&made, &mount.propagation).step(|| mount.describe())?;
+        if mount.propagation.is_empty()
+            && birth.plan.root_propagation == (Propagation::Unbindable, true)
+        {
+            let unbindable = Change {
+                propagation: Some(Propagation::Unbindable),
+                ..Change::default()
+            };
+            late.push(later(mount, &made, unbindable)?);
         }
+    }
+    Ok(late)
+}
+
+fn later(mount: &MountPlan, made: &OwnedFd, change: Change<'static>) -> Result<Late> {
+    Ok(Late {
+        mount: rustix::io::fcntl_dupfd_cloexec(made, 3).step(|| mount.describe())?,
+        step: mount.describe(),
+        change,
+    })
+}
+
+fn read_only() -> Change<'static> {
+    Change {
+        set: Attributes::RDONLY,
+        ..Change::default()
+    }
+}
+
+/// What had to wait until everything else was made.
+pub(super) fn finish(late: Vec<Late>) -> Result<()> {
+    for Late {
+        mount,
+        step,
+        change,
+    } in late
+    {
+        set_attributes(mount, false, change).step(|| step)?;
     }
     Ok(())
 }
 
-type Parameters = Vec<(String, Option<String>)>;
+fn bind(
+    mount: &MountPlan,
+    source: Option<&Source>,
+    root: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>> {
+    let step = || mount.describe();
+    let Some(Source::Tree { tree, directory }) = source else {
+        return Err(Error::invalid(step(), "its source was not opened"));
+    };
+    let place = destination::open(mount, source, root)?;
+    let place_is = path::file_type(&place).step(step)?;
+    if *directory != (place_is == FileType::Directory) {
+        return Err(Error::step(step(), Errno::NOTDIR)
+            .with_hint("a directory goes on a directory, a file on a file"));
+    }
+    attach(tree, &place).step(step)?;
+    rustix::io::fcntl_dupfd_cloexec(tree, 3)
+        .step(step)
+        .map(Some)
+}
 
 fn filesystem(
     plan: &Plan,
     mount: &MountPlan,
+    filesystem: &Filesystem,
+    source: Option<&Source>,
     root: BorrowedFd<'_>,
-    (kind, source, parameters): (&str, &str, &Parameters),
-) -> Result<()> {
-    let place = destination(mount, root, kind)?;
-    let made = new_filesystem(mount, &place, (kind, source, parameters));
-    let tree = match (made, host_instance(kind)) {
+) -> Result<OwnedFd> {
+    let step = || mount.describe();
+    let place = destination::open(mount, source, root)?;
+    let made = new(mount, filesystem, &place);
+    let tree = match (made, host_instance(&filesystem.kind)) {
         // Only the owner of the pid, network or IPC namespace behind it may mount one of these. A
         // user namespace that shares the host's gets the host's instance instead.
         (Err(error), Some(host))
@@ -79,19 +157,20 @@ fn filesystem(
                 set: mount.set,
                 ..Change::default()
             };
-            set_attributes(&tree, true, change).step(|| mount.describe())?;
+            set_attributes(&tree, true, change).step(step)?;
             tree
         }
         (made, _) => made?,
     };
-    for (propagation, recursive) in &mount.propagation {
-        let change = Change {
-            propagation: Some(*propagation),
-            ..Change::default()
-        };
-        set_attributes(&tree, *recursive, change).step(|| mount.describe())?;
+    if let Some(Source::Map(map)) = source {
+        rootfs::map_ids(&tree, map.as_fd(), false, Path::new(&filesystem.kind))?;
     }
-    attach(&tree, &place).step(|| mount.describe())
+    if mount.propagation.is_empty() && plan.root_propagation == (Propagation::Shared, true) {
+        propagate(&tree, &[plan.root_propagation]).step(step)?;
+    }
+    propagate(&tree, &mount.propagation).step(step)?;
+    attach(&tree, &place).step(step)?;
+    Ok(tree)
 }
 
 /// Where the host has the instance of its own namespace.
@@ -104,73 +183,122 @@ fn host_instance(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Opens the place of a mount. For proc and sysfs it must be a real directory: masks, read-only
-/// paths and everything that trusts `/proc` name it by this path, and a link would send the mount
-/// elsewhere (CVE-2019-19921, CVE-2023-27561).
-fn destination(mount: &MountPlan, root: BorrowedFd<'_>, kind: &str) -> Result<OwnedFd> {
-    if matches!(kind, "proc" | "sysfs") {
-        match path::open_in_without_links(root, &mount.destination, OFlags::PATH) {
-            Ok(place) if path::file_type(&place) == Ok(FileType::Directory) => return Ok(place),
-            Err(Errno::NOENT) => {}
-            _ => {
-                return Err(Error::invalid(
-                    mount.describe(),
-                    "the root file system has a link or a file there; it must be a directory",
-                ));
+/// A new file system, detached, complete but for what is late.
+fn new(mount: &MountPlan, filesystem: &Filesystem, place: &OwnedFd) -> Result<OwnedFd> {
+    let step = || mount.describe();
+    let kind = filesystem.kind.as_str();
+    let context = Context::open(kind, step())?;
+    context.set("source", &filesystem.source)?;
+    let has = |name: &str| filesystem.parameters.iter().any(|(key, _)| key == name);
+    if kind == "tmpfs" && !has("mode") {
+        // It takes the place of a directory: with that directory's permissions (as runc).
+        let mode = rustix::fs::fstat(place).step(step)?.st_mode & 0o7777;
+        context.set("mode", &format!("{mode:o}"))?;
+    }
+    configure(&context, mount, filesystem)?;
+    let late = is_late(mount, filesystem);
+    if let Some(label) = mount.label.as_deref().filter(|_| !has("context")) {
+        // The kernel labels these by itself, or (mqueue) takes it only afterwards.
+        if !matches!(kind, "proc" | "sysfs" | "mqueue") {
+            context.set("context", label)?;
+        }
+    }
+    let mut attributes = mount.set;
+    if late {
+        attributes = attributes.without(Attributes::RDONLY);
+    } else if mount.set.contains(Attributes::RDONLY) && !SHARED_SUPERBLOCKS.contains(&kind) {
+        // mount(2) makes both read-only, the mount and its file system; a read-only device could
+        // not be mounted otherwise.
+        context.flag("ro")?;
+    }
+    let made = context.mount(attributes)?;
+    if let (Some(label), "mqueue") = (&mount.label, kind) {
+        let name = path::by_descriptor(&made);
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(name, "security.selinux", label.as_bytes(), flags)
+            .step(|| format!("{}: labelling it {label:?}", step()))?;
+    }
+    if filesystem.copy_up {
+        copyup::copy(place, &made, (!has("uid"), !has("gid")), &step())?;
+    }
+    Ok(made)
+}
+
+/// Sets the parameters and flags of a file system.
+fn configure(context: &Context, mount: &MountPlan, filesystem: &Filesystem) -> Result<()> {
+    if !SHARED_SUPERBLOCKS.contains(&filesystem.kind.as_str()) {
+        for (name, on) in &filesystem.flags {
+            match (*on, *name) {
+                (true, name) => context.flag(name)?,
+                (false, "sync") => context.flag("async")?,
+                (false, "lazytime") => context.flag("nolazytime")?,
+                (false, "mand") => context.flag("nomand")?,
+                (false, _) => {}
             }
         }
     }
-    let make = match kind {
-        // With the permissions that an empty tmpfs has by default, and gets from here: see
-        // `new_filesystem`. Set on the directory, so that they are the same at every start.
-        "tmpfs" => Make::SharedDirectory,
-        _ => Make::Directory,
-    };
-    path::make_in(root, &mount.destination, make)
-}
-
-fn new_filesystem(
-    mount: &MountPlan,
-    place: &OwnedFd,
-    (kind, source, parameters): (&str, &str, &Parameters),
-) -> Result<OwnedFd> {
-    let context = Context::open(kind, mount.describe())?;
-    context.set("source", source)?;
-    if kind == "tmpfs" && !parameters.iter().any(|(key, _)| key == "mode") {
-        // It takes the place of a directory: with that directory's permissions (as runc).
-        let mode = rustix::fs::fstat(place).step(|| mount.describe())?.st_mode & 0o7777;
-        context.set("mode", &format!("{mode:o}"))?;
+    for name in &filesystem.switches {
+        context.switch(name)?;
     }
-    for (key, value) in parameters {
+    for (key, value) in &filesystem.parameters {
         match value {
+            Some(layers) if layers.len() > MAX_STRING && key == "lowerdir" => {
+                // One at a time (6.5): all of them in one string are too many.
+                for layer in layers.split(':') {
+                    context.set("lowerdir+", layer)?;
+                }
+            }
+            Some(value) if value.len() > MAX_STRING => {
+                return Err(Error::invalid(
+                    mount.describe(),
+                    format!("the value of {key:?} is longer than {MAX_STRING} bytes"),
+                ));
+            }
             Some(value) => context.set(key, value)?,
             None => context.flag(key)?,
         }
     }
-    let mut attributes = mount.set;
-    if is_late(mount) {
-        attributes = attributes.without(Attributes::RDONLY);
+    Ok(())
+}
+
+/// A tmpfs, and whatever is at `/dev`, is read-only only in the end: other mounts may want a directory
+/// made in it, and devices their nodes (as runc).
+fn is_late(mount: &MountPlan, filesystem: &Filesystem) -> bool {
+    filesystem.kind == "tmpfs" || mount.destination == Path::new("/dev")
+}
+
+/// Changes what is mounted at the destination: mount(8)'s `remount`.
+fn remount(mount: &MountPlan, filesystem: Option<&Filesystem>, root: BorrowedFd<'_>) -> Result<()> {
+    let step = || mount.describe();
+    let place = path::open_in(root, &mount.destination, OFlags::PATH).step(step)?;
+    let stat = statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).step(step)?;
+    if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Err(Error::step(step(), Errno::INVAL).with_hint("nothing is mounted there"));
     }
-    context.mount(attributes)
-}
-
-/// `/dev` can be read-only only after the devices are in it.
-fn is_late(mount: &MountPlan) -> bool {
-    mount.destination == Path::new("/dev") && mount.set.contains(Attributes::RDONLY)
-}
-
-/// What had to wait until everything else was made.
-pub(super) fn finish(plan: &Plan, root: &OwnedFd) -> Result<()> {
-    for mount in plan
-        .mounts
-        .iter()
-        .filter(|m| matches!(m.what, What::Filesystem { .. }))
-    {
-        if is_late(mount) {
-            let place =
-                path::open_in(root, &mount.destination, OFlags::PATH).step(|| mount.describe())?;
-            set(place, Attributes::RDONLY).step(|| mount.describe())?;
+    if let Some(filesystem) = filesystem {
+        let context = Context::pick(&place, step())?;
+        configure(&context, mount, filesystem)?;
+        if !SHARED_SUPERBLOCKS.contains(&filesystem.kind.as_str()) {
+            if mount.set.contains(Attributes::RDONLY) {
+                context.flag("ro")?;
+            } else if mount.clear.contains(Attributes::RDONLY) {
+                context.flag("rw")?;
+            }
+        }
+        context.reconfigure()?;
+    }
+    for (recursive, set, clear) in [
+        (true, mount.recursive_set, mount.recursive_clear),
+        (false, mount.set, mount.clear),
+    ] {
+        let change = Change {
+            set,
+            clear,
+            ..Change::default()
+        };
+        if !(set.is_empty() && clear.is_empty()) {
+            set_attributes(&place, recursive, change).map_err(|e| refused(mount, e))?;
         }
     }
-    Ok(())
+    propagate(&place, &mount.propagation).step(step)
 }

@@ -42,6 +42,20 @@ pub(super) fn attach(root: &OwnedFd, place: Option<&Path>) -> Result<()> {
     fsctx::attach(root, place).step(step)
 }
 
+/// Gives what is mounted below the root already its propagation, where that is to be recursive. The root
+/// itself has to wait (`enter`): what is mounted on a shared mount becomes shared, and of an unbindable
+/// one no copy can be made. What comes later has its own (see `mounts`).
+pub(super) fn spread(root: &OwnedFd, plan: &Plan) -> Result<()> {
+    let not_yet = match plan.root_propagation {
+        (Propagation::Shared, true) => Propagation::Slave,
+        (Propagation::Unbindable, true) => Propagation::Private,
+        // The parent has seen to it.
+        _ => return Ok(()),
+    };
+    let list = [plan.root_propagation, (not_yet, false)];
+    fsctx::propagate(root, &list).step(|| "setting the propagation of the root")
+}
+
 /// Moves in and lets go of the host's tree.
 pub(super) fn enter(
     root: &OwnedFd,
@@ -49,15 +63,12 @@ pub(super) fn enter(
     no_pivot: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let (propagation, recursive) = plan.root_propagation;
-    if propagation != Propagation::Private {
-        // Shared is shared among what the container itself makes: a private or slave tree gets a
-        // peer group of its own, never the host's back.
-        let change = Change {
-            propagation: Some(propagation),
-            ..Change::default()
-        };
-        set_attributes(root, recursive, change).step(|| "setting the propagation of the root")?;
+    // Private and slave it is already. Shared is shared among what the container itself makes: a
+    // private or slave mount gets a peer group of its own, never the host's back.
+    let (propagation, _) = plan.root_propagation;
+    if matches!(propagation, Propagation::Shared | Propagation::Unbindable) {
+        fsctx::propagate(root, &[(propagation, false)])
+            .step(|| "setting the propagation of the root")?;
     }
     fchdir(root).step(|| "entering the root file system")?;
     let pivoted = if no_pivot {

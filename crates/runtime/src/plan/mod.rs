@@ -6,11 +6,13 @@
 
 mod attributes;
 mod mounts;
+mod options;
 mod process;
 mod sysctl;
 
 pub(crate) use attributes::Attributes;
-pub(crate) use mounts::{IdmapSource, MountPlan, What};
+pub(crate) use mounts::{Filesystem, IdmapSource, MountPlan, What};
+pub use options::mount_options;
 pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
 
 use crate::error::{Error, Result};
@@ -116,11 +118,15 @@ impl Plan {
                 "cannot be set in the host's UTS namespace: the container needs one of its own",
             ));
         }
-        let mounts = spec
+        let mut mounts = spec
             .mounts
             .iter()
-            .map(|m| MountPlan::parse(m, id_maps.as_ref()))
+            .map(|m| MountPlan::parse(m, id_maps.as_ref(), options.bundle))
             .collect::<Result<Vec<_>>>()?;
+        let label = linux.mount_label.as_ref().filter(|l| !l.is_empty());
+        for mount in &mut mounts {
+            mount.label = label.cloned();
+        }
         let process = spec
             .process
             .as_ref()
@@ -236,10 +242,6 @@ fn refuse_unsupported(linux: &spec::Linux) -> Result<()> {
     let asked = [
         ("linux.intelRdt", linux.intel_rdt.is_some()),
         ("linux.netDevices", !linux.net_devices.is_empty()),
-        (
-            "linux.mountLabel",
-            linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
-        ),
         (
             "linux.seccomp.listenerPath",
             linux

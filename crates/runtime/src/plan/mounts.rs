@@ -2,6 +2,7 @@
 //! and parameters of the file system.
 
 use super::IdMaps;
+use super::options::{self, Meaning};
 use crate::error::{Error, Result};
 use barque_sys::mount::{Attributes, Propagation};
 use barque_types::spec;
@@ -18,16 +19,32 @@ pub(crate) enum What {
         recursive: bool,
     },
     /// The container's own part of the cgroup hierarchies.
-    Cgroup,
-    /// A new instance of a file system.
-    Filesystem {
-        /// Type.
-        kind: String,
-        /// Device or name.
-        source: String,
-        /// Parameters, with or without a value.
-        parameters: Vec<(String, Option<String>)>,
+    Cgroup {
+        /// Of the v2 hierarchy alone, even beside v1 ones.
+        v2_only: bool,
     },
+    /// A new instance of a file system.
+    Filesystem(Filesystem),
+    /// A change of what is mounted there already: of the mount, and of its file system where one
+    /// is given.
+    Remount(Option<Filesystem>),
+}
+
+/// How a file system is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filesystem {
+    /// Type.
+    pub kind: String,
+    /// Device or name.
+    pub source: String,
+    /// Parameters, with or without a value.
+    pub parameters: Vec<(String, Option<String>)>,
+    /// Flags of the superblock (`sync`, `lazytime`, …), on or off.
+    pub flags: Vec<(&'static str, bool)>,
+    /// Parameters that a file system may not have.
+    pub switches: Vec<&'static str>,
+    /// Whether it begins with the content of the directory that it covers (tmpfs).
+    pub copy_up: bool,
 }
 
 /// The map of an idmapped mount.
@@ -58,113 +75,95 @@ pub(crate) struct MountPlan {
     pub propagation: Vec<(Propagation, bool)>,
     /// Ids mapped by the mount, and whether everything below is mapped too.
     pub idmap: Option<(IdmapSource, bool)>,
+    /// SELinux label of the files of a new file system (`linux.mountLabel`).
+    pub label: Option<String>,
+}
+
+/// What a mount's options have to say, beside attributes and propagation.
+#[derive(Debug, Default)]
+struct Words {
+    bind: Option<bool>,
+    idmap: Option<bool>,
+    remount: bool,
+    filesystem: Filesystem,
 }
 
 /// `private`, `rslave`, …: the type, and whether it is recursive.
 pub(crate) fn propagation(option: &str) -> Option<(Propagation, bool)> {
-    Some(match option {
-        "private" => (Propagation::Private, false),
-        "rprivate" => (Propagation::Private, true),
-        "slave" => (Propagation::Slave, false),
-        "rslave" => (Propagation::Slave, true),
-        "shared" => (Propagation::Shared, false),
-        "rshared" => (Propagation::Shared, true),
-        "unbindable" => (Propagation::Unbindable, false),
-        "runbindable" => (Propagation::Unbindable, true),
-        _ => return None,
-    })
-}
-
-/// Attribute options: name, what is set, what is cleared. Each also exists with an `r` in front,
-/// for the mount and everything below it.
-const ATTRIBUTES: [(&str, Attributes, Attributes); 17] = [
-    ("ro", Attributes::RDONLY, Attributes::NONE),
-    ("rw", Attributes::NONE, Attributes::RDONLY),
-    ("nosuid", Attributes::NOSUID, Attributes::NONE),
-    ("suid", Attributes::NONE, Attributes::NOSUID),
-    ("nodev", Attributes::NODEV, Attributes::NONE),
-    ("dev", Attributes::NONE, Attributes::NODEV),
-    ("noexec", Attributes::NOEXEC, Attributes::NONE),
-    ("exec", Attributes::NONE, Attributes::NOEXEC),
-    ("nosymfollow", Attributes::NOSYMFOLLOW, Attributes::NONE),
-    ("symfollow", Attributes::NONE, Attributes::NOSYMFOLLOW),
-    ("nodiratime", Attributes::NODIRATIME, Attributes::NONE),
-    ("diratime", Attributes::NONE, Attributes::NODIRATIME),
-    // Setting a mode of access times means clearing the mask of all of them first.
-    ("noatime", Attributes::NOATIME, Attributes::ATIME),
-    ("strictatime", Attributes::STRICTATIME, Attributes::ATIME),
-    ("relatime", Attributes::NONE, Attributes::ATIME),
-    ("atime", Attributes::NONE, Attributes::ATIME),
-    ("norelatime", Attributes::NONE, Attributes::ATIME),
-];
-
-/// Options that mean nothing: the default, or what mount(8) keeps for itself.
-const IGNORED: [&str; 9] = [
-    "defaults",
-    "async",
-    "nolazytime",
-    "loud",
-    "nostrictatime",
-    "auto",
-    "noauto",
-    "nofail",
-    "_netdev",
-];
-
-fn attribute(option: &str) -> Option<(Attributes, Attributes)> {
-    ATTRIBUTES
-        .iter()
-        .find(|(name, ..)| *name == option)
-        .map(|(_, set, clear)| (*set, *clear))
+    match options::meaning(option) {
+        Some(Meaning::Propagation(kind, recursive)) => Some((kind, recursive)),
+        _ => None,
+    }
 }
 
 impl MountPlan {
-    /// Parses one entry. `maps` are those of the container's new user namespace.
-    pub fn parse(mount: &spec::Mount, maps: Option<&IdMaps>) -> Result<Self> {
+    /// Parses one entry. `maps` are those of the container's new user namespace; a relative source
+    /// of a bind mount begins at `bundle`.
+    pub fn parse(
+        mount: &spec::Mount,
+        maps: Option<&IdMaps>,
+        bundle: Option<&Path>,
+    ) -> Result<Self> {
         let mut plan = Self {
-            destination: absolute(&mount.destination)?,
-            what: What::Cgroup,
+            destination: absolute(&mount.destination),
+            what: What::Remount(None),
             set: Attributes::NONE,
             clear: Attributes::NONE,
             recursive_set: Attributes::NONE,
             recursive_clear: Attributes::NONE,
             propagation: Vec::new(),
             idmap: None,
+            label: None,
         };
-        let mut bind = None;
-        let mut idmap = None;
-        let mut rest = Vec::new();
-        for option in mount
-            .options
-            .iter()
-            .flat_map(|o| o.split(','))
-            .filter(|o| !o.is_empty())
-        {
-            if let Some((set, clear)) = attribute(option) {
-                plan.add(set, clear);
-            } else if let Some((set, clear)) = option.strip_prefix('r').and_then(attribute) {
-                plan.add_recursive(set, clear);
-            } else if let Some(found) = propagation(option) {
-                plan.propagation.push(found);
-            } else {
-                match option {
-                    "bind" => bind = Some(false),
-                    "rbind" => bind = Some(true),
-                    "idmap" => idmap = Some(false),
-                    "ridmap" => idmap = Some(true),
-                    _ if IGNORED.contains(&option) => {}
-                    _ => rest.push(option.to_owned()),
-                }
-            }
+        let mut words = Words::default();
+        for option in mount.options.iter().flat_map(|entry| options::split(entry)) {
+            plan.read(&option, &mut words);
         }
         let kind = mount.kind.as_deref().unwrap_or("none");
-        if bind.is_none() && matches!(kind, "bind" | "none" | "") {
+        if words.bind.is_none() && matches!(kind, "bind" | "none" | "") {
             // crun and runc take the type alone for a bind mount, recursive as mount --rbind.
-            bind = Some(true);
+            words.bind = Some(true);
         }
-        plan.what = plan.what(mount, kind, bind, rest, maps)?;
-        plan.idmap = plan.idmap_source(mount, idmap)?;
+        plan.what = plan.what(mount, kind, &mut words, bundle)?;
+        if plan.destination == Path::new("/") && !matches!(plan.what, What::Remount(_)) {
+            return Err(plan.invalid("the destination is the root"));
+        }
+        if let What::Filesystem(filesystem) | What::Remount(Some(filesystem)) = &mut plan.what {
+            drop_unmapped_group(filesystem, maps);
+        }
+        plan.idmap = plan.idmap_source(mount, words.idmap, maps)?;
         Ok(plan)
+    }
+
+    /// Notes what one option asks for.
+    fn read(&mut self, option: &str, words: &mut Words) {
+        let filesystem = &mut words.filesystem;
+        let Some(meaning) = options::meaning(option) else {
+            filesystem.parameters.push(match option.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (option.to_owned(), None),
+            });
+            return;
+        };
+        match meaning {
+            Meaning::Attributes {
+                set,
+                clear,
+                recursive: false,
+            } => self.add(set, clear),
+            Meaning::Attributes { set, clear, .. } => self.add_recursive(set, clear),
+            Meaning::Propagation(kind, recursive) => self.propagation.push((kind, recursive)),
+            Meaning::Superblock(name, on) => {
+                filesystem.flags.retain(|(n, _)| *n != name);
+                filesystem.flags.push((name, on));
+            }
+            Meaning::Switch(name) => filesystem.switches.push(name),
+            Meaning::Bind(recursive) => words.bind = Some(recursive),
+            Meaning::Idmap(recursive) => words.idmap = Some(recursive),
+            Meaning::Remount => words.remount = true,
+            Meaning::CopyUp => filesystem.copy_up = true,
+            Meaning::Nothing => {}
+        }
     }
 
     fn add(&mut self, set: Attributes, clear: Attributes) {
@@ -182,56 +181,77 @@ impl MountPlan {
         &mut self,
         mount: &spec::Mount,
         kind: &str,
-        bind: Option<bool>,
-        rest: Vec<String>,
-        maps: Option<&IdMaps>,
+        words: &mut Words,
+        bundle: Option<&Path>,
     ) -> Result<What> {
-        if let Some(recursive) = bind {
+        if words.remount && words.bind.is_some() {
+            // mount(8): with `bind`, a remount is about the mount and not about its file system.
+            return Ok(What::Remount(None));
+        }
+        if let Some(recursive) = words.bind {
             // Options of a file system mean nothing for a bind mount; engines leave them there.
-            let source = mount.source.clone().unwrap_or_default();
+            let mut source = mount.source.clone().unwrap_or_default();
             if !source.is_absolute() {
-                return Err(self.invalid(format!("the source {source:?} is not an absolute path")));
+                // "For bind mounts: path, absolute or relative to the bundle" (config.md).
+                source = match bundle {
+                    Some(bundle) if !source.as_os_str().is_empty() => bundle.join(source),
+                    _ => {
+                        return Err(
+                            self.invalid(&format!("the source {source:?} is not an absolute path"))
+                        );
+                    }
+                };
             }
             return Ok(What::Bind { source, recursive });
         }
-        // A new file system has nothing below it.
-        self.set = self.set | self.recursive_set;
-        if matches!(kind, "cgroup" | "cgroup2") {
-            return Ok(What::Cgroup);
+        let mut filesystem = std::mem::take(&mut words.filesystem);
+        if filesystem.copy_up && kind != "tmpfs" {
+            return Err(self.invalid("tmpcopyup is for a tmpfs"));
         }
-        let mut parameters = Vec::new();
-        for option in rest {
-            match option.split_once('=') {
-                // devpts refuses a group that the user namespace does not map; the terminals then
-                // belong to root's group, as they do where there is no group 5.
-                Some(("gid", gid))
-                    if kind == "devpts"
-                        && maps.is_some_and(|m| gid.parse().is_ok_and(|g| !m.maps_gid(g))) => {}
-                Some((key, value)) => parameters.push((key.to_owned(), Some(value.to_owned()))),
-                None => parameters.push((option, None)),
-            }
+        kind.clone_into(&mut filesystem.kind);
+        if words.remount {
+            return Ok(What::Remount(Some(filesystem)));
+        }
+        // A new file system has nothing below it.
+        self.add(self.recursive_set, self.recursive_clear);
+        if matches!(kind, "cgroup" | "cgroup2") {
+            return Ok(What::Cgroup {
+                v2_only: kind == "cgroup2",
+            });
         }
         let source = mount.source.as_deref().unwrap_or(Path::new(kind));
-        Ok(What::Filesystem {
-            kind: kind.to_owned(),
-            source: source.to_string_lossy().into_owned(),
-            parameters,
-        })
+        filesystem.source = source.to_string_lossy().into_owned();
+        Ok(What::Filesystem(filesystem))
     }
 
     fn idmap_source(
         &self,
         mount: &spec::Mount,
         option: Option<bool>,
+        maps: Option<&IdMaps>,
     ) -> Result<Option<(IdmapSource, bool)>> {
         let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
         if option.is_none() && !own {
             return Ok(None);
         }
-        if !matches!(self.what, What::Bind { .. }) {
-            return Err(self.invalid("only a bind mount can map ids".to_owned()));
+        match self.what {
+            What::Bind { .. } => {}
+            // What is made within a user namespace is owned by its ids already, and the kernel
+            // refuses to map by the very namespace that owns the file system (can_idmap_mount()).
+            // It takes no other either from there: maps are given by whoever is privileged above.
+            What::Filesystem(_) if maps.is_some() && !own => return Ok(None),
+            What::Filesystem(_) if maps.is_some() => {
+                return Err(self.invalid(
+                    "in a container with a user namespace, only a bind mount can have a map of its own",
+                ));
+            }
+            What::Filesystem(_) => {}
+            _ => return Err(self.invalid("only a bind mount or a new file system can map ids")),
         }
         let source = if own {
+            if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+                return Err(self.invalid("uidMappings and gidMappings go together"));
+            }
             IdmapSource::Own(IdMaps {
                 uid: mount.uid_mappings.clone(),
                 gid: mount.gid_mappings.clone(),
@@ -242,7 +262,7 @@ impl MountPlan {
         Ok(Some((source, option.unwrap_or(false))))
     }
 
-    fn invalid(&self, why: String) -> Error {
+    fn invalid(&self, why: &str) -> Error {
         Error::invalid(format!("mount at {:?}", self.destination), why)
     }
 
@@ -250,16 +270,30 @@ impl MountPlan {
     pub fn describe(&self) -> String {
         let what = match &self.what {
             What::Bind { source, .. } => source.to_string_lossy().into_owned(),
-            What::Cgroup => "cgroup".to_owned(),
-            What::Filesystem { kind, .. } => kind.clone(),
+            What::Cgroup { v2_only: false } => "cgroup".to_owned(),
+            What::Cgroup { v2_only: true } => "cgroup2".to_owned(),
+            What::Filesystem(filesystem) => filesystem.kind.clone(),
+            What::Remount(_) => return format!("remounting {:?}", self.destination),
         };
         format!("mounting {what:?} at {:?}", self.destination)
     }
 }
 
+/// devpts refuses a group that the user namespace does not map; the terminals then belong to root's
+/// group, as they do where there is no group 5.
+fn drop_unmapped_group(filesystem: &mut Filesystem, maps: Option<&IdMaps>) {
+    let (Some(maps), "devpts") = (maps, filesystem.kind.as_str()) else {
+        return;
+    };
+    filesystem.parameters.retain(|(key, value)| {
+        let gid = value.as_deref().and_then(|v| v.parse().ok());
+        key != "gid" || gid.is_none_or(|gid| maps.maps_gid(gid))
+    });
+}
+
 /// The destination as a clean absolute path; a relative one (which the specification tolerates)
 /// is taken from the root. `..` is left to the resolution inside the root.
-fn absolute(path: &Path) -> Result<PathBuf> {
+fn absolute(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for component in path.components() {
         match component {
@@ -268,106 +302,9 @@ fn absolute(path: &Path) -> Result<PathBuf> {
             _ => {}
         }
     }
-    if clean == Path::new("/") {
-        return Err(Error::invalid(
-            format!("mount at {path:?}"),
-            "the destination is the root",
-        ));
-    }
-    Ok(clean)
+    clean
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(kind: &str, source: &str, options: &[&str]) -> MountPlan {
-        let mount = spec::Mount {
-            destination: "/x".into(),
-            kind: Some(kind.into()),
-            source: Some(source.into()),
-            options: options.iter().map(|o| (*o).to_owned()).collect(),
-            ..spec::Mount::default()
-        };
-        MountPlan::parse(&mount, None).expect("valid")
-    }
-
-    #[test]
-    fn the_last_of_two_contradicting_options_counts() {
-        let plan = parse("tmpfs", "tmpfs", &["ro", "rw", "noatime", "strictatime"]);
-        assert_eq!(plan.set, Attributes::STRICTATIME);
-    }
-
-    #[test]
-    fn options_fall_into_attributes_propagation_and_parameters() {
-        let plan = parse(
-            "tmpfs",
-            "shm",
-            &["nosuid", "rshared", "size=64m", "mode=1777"],
-        );
-        assert_eq!(plan.set, Attributes::NOSUID);
-        assert_eq!(plan.propagation, [(Propagation::Shared, true)]);
-        let What::Filesystem { parameters, .. } = plan.what else {
-            panic!("not a file system")
-        };
-        assert_eq!(parameters[0], ("size".to_owned(), Some("64m".to_owned())));
-    }
-
-    #[test]
-    fn a_recursively_read_only_bind_keeps_its_two_sets_apart() {
-        let plan = parse("bind", "/srv", &["rbind", "rro", "nosuid"]);
-        assert_eq!(plan.recursive_set, Attributes::RDONLY);
-        assert_eq!(plan.set, Attributes::NOSUID);
-        assert_eq!(
-            plan.what,
-            What::Bind {
-                source: "/srv".into(),
-                recursive: true
-            }
-        );
-    }
-
-    #[test]
-    fn tmpfs_options_on_a_bind_mount_are_tolerated() {
-        let plan = parse("bind", "/srv", &["bind", "size=64m", "mode=755"]);
-        assert_eq!(
-            plan.what,
-            What::Bind {
-                source: "/srv".into(),
-                recursive: false
-            }
-        );
-    }
-
-    #[test]
-    fn the_root_is_no_destination() {
-        let mount = spec::Mount {
-            destination: "/./".into(),
-            ..spec::Mount::default()
-        };
-        assert!(MountPlan::parse(&mount, None).is_err());
-    }
-
-    #[test]
-    fn an_unmapped_terminal_group_is_dropped() {
-        let maps = IdMaps {
-            uid: Vec::new(),
-            gid: vec![spec::IdMapping {
-                container_id: 0,
-                host_id: 1000,
-                size: 1,
-            }],
-        };
-        let mount = spec::Mount {
-            destination: "/dev/pts".into(),
-            kind: Some("devpts".into()),
-            options: vec!["gid=5".into(), "mode=0620".into()],
-            ..spec::Mount::default()
-        };
-        let plan = MountPlan::parse(&mount, Some(&maps)).expect("valid");
-        let What::Filesystem { parameters, .. } = plan.what else {
-            panic!("not a file system")
-        };
-        assert_eq!(parameters, [("mode".to_owned(), Some("0620".to_owned()))]);
-    }
-}
+#[path = "mounts_tests.rs"]
+mod tests;

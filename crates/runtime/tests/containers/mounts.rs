@@ -382,7 +382,11 @@ fn errors_name_the_mount() {
     );
     assert!(e.contains("frobnicate"), "the kernel's own words: {e}");
     let mut b = Bench::new();
-    b.spec.mounts[0].kind = Some("nonesuchfs".into());
+    b.spec.mounts.push(spec::Mount {
+        destination: "/x".into(),
+        kind: Some("nonesuchfs".into()),
+        ..spec::Mount::default()
+    });
     let e = b.run(&["true"]).expect_err("no such type").to_string();
     assert!(
         e.ends_with("(this kernel has no file system \"nonesuchfs\")"),
