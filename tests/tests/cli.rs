@@ -125,6 +125,8 @@ fn errors_of_bad_values_name_the_value() {
         ("--workdir", "relative"),
         ("--env-file", "/no/such/file"),
         ("--log-driver", "carrier-pigeon"),
+        ("--cgroup-parent", "../../outside"),
+        ("--cgroup-parent", "/a/./b"),
     ] {
         let text = barque.fails(125, ["run", "--rm", flag, value, "busybox", "true"]);
         let named = value
@@ -141,6 +143,8 @@ fn errors_of_bad_values_name_the_value() {
         "",
         "no half-made container is left"
     );
+    // And the next command finds nothing to complain about.
+    barque.output(["ps"]).ok().quiet();
 }
 
 #[test]

@@ -271,6 +271,24 @@ pub(crate) fn components(hierarchy: &Hierarchy, path: &str) -> Result<Vec<String
             bad("it is relative, and the group of this process lies outside what is mounted; give it with a leading /")
         })?
     };
+    let given = names(path)?;
+    let names = base.split('/').filter(|name| !name.is_empty());
+    Ok(names.chain(given).map(str::to_owned).collect())
+}
+
+/// Whether a group can have this path, in whatever hierarchy; [`Error::BadPath`] says why not.
+///
+/// For who keeps a path in a record: one that no group can have is refused before anything is made.
+pub fn check_path(path: &str) -> Result<()> {
+    names(path).map(drop)
+}
+
+/// The names in a path as it was given.
+fn names(path: &str) -> Result<Vec<&str>> {
+    let bad = |reason| Error::BadPath {
+        path: path.to_owned(),
+        reason,
+    };
     let given: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     if given.is_empty() {
         return Err(bad("it names no group"));
@@ -285,8 +303,7 @@ pub(crate) fn components(hierarchy: &Hierarchy, path: &str) -> Result<Vec<String
     if given.iter().any(|name| name.len() > 255) {
         return Err(bad("a component is longer than 255 bytes"));
     }
-    let names = base.split('/').filter(|name| !name.is_empty());
-    Ok(names.chain(given).map(str::to_owned).collect())
+    Ok(given)
 }
 
 /// Reads a file of `/proc`.

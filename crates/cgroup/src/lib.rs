@@ -34,6 +34,6 @@ mod tables;
 pub use error::{Error, Leftover, Result};
 pub use group::Cgroup;
 pub use info::{Capabilities, Controller, controllers};
-pub use layout::{Hierarchy, Layout, Mode};
+pub use layout::{Hierarchy, Layout, Mode, check_path};
 pub use stats::{BlockStats, CpuStats, MemoryStats, PidsStats, Stats};
 pub use tables::{Kind, Mounted, Subsystem, hierarchies, subsystems};

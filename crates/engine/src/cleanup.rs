@@ -109,7 +109,10 @@ pub(crate) fn remove_cgroup(engine: &Engine, path: &str) -> Result<()> {
 fn open_cgroup(engine: &Engine, path: &str) -> Result<Option<Cgroup>> {
     match Cgroup::open(engine.cgroups()?, path) {
         Ok(group) => Ok(Some(group)),
-        Err(barque_cgroup::Error::NotFound { .. }) => Ok(None),
+        // A path that no group can have is that of no group.
+        Err(barque_cgroup::Error::NotFound { .. } | barque_cgroup::Error::BadPath { .. }) => {
+            Ok(None)
+        }
         Err(e) => Err(e.into()),
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn request(request: &CreateContainer) -> Result<Vec<String>> {
     namespaces(request)?;
     memory(request, &mut warnings)?;
     limits(request)?;
+    cgroup_parent(request)?;
     mounts(&request.mounts)?;
     sysctls(request)?;
     log(request)?;
@@ -173,6 +174,18 @@ fn cpus(nanos: i64, online: u64) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// A parent that no group can have would leave a container that can be neither started nor cleaned up.
+fn cgroup_parent(request: &CreateContainer) -> Result<()> {
+    let Some(parent) = &request.cgroup_parent else {
+        return Ok(());
+    };
+    // The root of the hierarchies is a parent, too, although it is no group of its own.
+    if parent.chars().all(|c| c == '/') {
+        return Ok(());
+    }
+    barque_cgroup::check_path(parent).map_err(|e| invalid(format!("--cgroup-parent: {e}")))
 }
 
 fn mounts(mounts: &[MountRequest]) -> Result<()> {
