@@ -158,6 +158,11 @@ fn fault(command: &Command, error: &clap::Error, words: &[OsString]) -> Failure 
                 .last()
                 .map(|word| word.to_string_lossy().into_owned())
                 .unwrap_or_default();
+            // clap takes an empty word for a path as no word at all.
+            let flag = flag_name(command, arg);
+            if !flag.split(", ").any(|name| ends_with_flag(&last, name)) {
+                return Failure::value(&flag, "", "it must not be empty");
+            }
             match last.chars().last() {
                 Some(short) if !last.starts_with("--") => {
                     format!("flag needs an argument: '{short}' in {last}")
@@ -177,6 +182,12 @@ fn fault(command: &Command, error: &clap::Error, words: &[OsString]) -> Failure 
             .trim_start_matches("error: ")
             .to_owned(),
     })
+}
+
+/// Whether a word is this flag, or a cluster of switches that ends with it.
+fn ends_with_flag(word: &str, flag: &str) -> bool {
+    let cluster = word.starts_with('-') && !word.starts_with("--");
+    word == flag || (cluster && flag.len() == 2 && word.ends_with(&flag[1..]))
 }
 
 fn unknown(arg: &str) -> String {
@@ -266,6 +277,8 @@ mod tests {
         memory: Option<String>,
         #[arg(short = 'e', long)]
         env: Vec<String>,
+        #[arg(long)]
+        root: Option<std::path::PathBuf>,
         #[arg(trailing_var_arg = true)]
         args: Vec<String>,
     }
@@ -312,6 +325,12 @@ mod tests {
             ("-itZ x", "unknown shorthand flag: 'Z' in -Z"),
             ("--memory", "flag needs an argument: --memory"),
             ("-m", "flag needs an argument: 'm' in -m"),
+            ("--env= -m", "flag needs an argument: 'm' in -m"),
+            (
+                "--root= x",
+                "invalid argument \"\" for \"--root\" flag: it must not be empty",
+            ),
+            ("--root", "flag needs an argument: --root"),
             ("-itm", "flag needs an argument: 'm' in -itm"),
             (
                 "--rm=maybe x",
