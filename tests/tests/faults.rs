@@ -315,6 +315,33 @@ fn a_corrupt_container_record_hurts_nobody_else() {
 }
 
 #[test]
+fn a_corrupt_image_record_hurts_no_other_image() {
+    let barque = Barque::with_busybox();
+    let bad = barque.ok(["images", "-q", "--no-trunc"]);
+    let record = barque
+        .data_root()
+        .join("image/images")
+        .join(format!("{}.json", bad.trim_start_matches("sha256:")));
+    let more = Layer::builder().file("x", 0o644, "x").build();
+    barque.load(&Image::busybox().plus(more), &["good:latest"]);
+    std::fs::write(&record, "{\"version\": 1, \"na").expect("damage it");
+    let named = record.to_string_lossy();
+    // The others are listed, and scripts that count learn that one is missing.
+    let list = barque.output(["images", "--format", "{{.Repository}}"]);
+    assert_eq!(list.exits(1).says(&[&named]).text(), "good");
+    assert_eq!(barque.ok(["info", "-f", "{{.Images}}"]), "2");
+    barque.ok(["run", "--rm", "good", "cat", "/x"]);
+    // Which layers it has nobody knows: a removal is refused, whole.
+    let text = barque.fails(1, ["rmi", "good"]);
+    assert!(text.contains(&*named), "{text}");
+    barque.ok(["inspect", "good"]);
+    // The next step that the text names.
+    std::fs::remove_file(&record).expect("move it away");
+    barque.ok(["rmi", "good"]);
+    assert_eq!(barque.output(["images", "-q"]).ok().quiet().text(), "");
+}
+
+#[test]
 fn no_damaged_file_of_the_data_root_makes_a_command_panic() {
     let barque = Barque::with_busybox();
     barque.ok(["run", "--name", "box", "busybox", "true"]);

@@ -1,6 +1,6 @@
 //! stdout and stderr: whole writes, a reader that has gone is noticed, colour only where it can be seen.
 
-use crate::errors::Failure;
+use crate::errors::{Failure, chain};
 use std::io::{self, IsTerminal, Write};
 
 /// Turns a failed write into the failure it means: a broken pipe is nobody's fault.
@@ -41,6 +41,14 @@ pub fn warn(warnings: &[String]) {
     for warning in warnings {
         complain(&format!("WARNING: {warning}\n"));
     }
+}
+
+/// Tells what a listing lacks. The exit code says it to scripts, which count lines.
+pub fn unreadable(errors: &[barque_engine::Error]) -> u8 {
+    for error in errors {
+        complain(&format!("barque: {}\n", chain(error)));
+    }
+    u8::from(!errors.is_empty())
 }
 
 /// The width of the terminal that stdout is, if it is one.

@@ -12,6 +12,7 @@ impl Engine {
         let can = Capabilities::probe(layout);
         // A record that cannot be read still is a container; which one, `ps` says.
         let (containers, unreadable) = self.load_all()?;
+        let images = self.store.images()?;
         let count = |wanted: &[Status]| {
             containers
                 .iter()
@@ -26,7 +27,7 @@ impl Engine {
             containers_running: count(&[Status::Running, Status::Restarting]),
             containers_paused: count(&[Status::Paused]),
             containers_stopped: count(&[Status::Created, Status::Exited, Status::Dead]),
-            images: self.store.images()?.len() as u64,
+            images: (images.images.len() + images.unreadable.len()) as u64,
             driver: "overlay2".to_owned(),
             driver_status: vec![
                 ["Backing Filesystem".to_owned(), self.backing_filesystem()],

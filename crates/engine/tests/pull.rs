@@ -75,7 +75,7 @@ impl Bench {
 
     fn assert_empty(&self) {
         assert!(
-            self.engine.images().list(&[]).unwrap().is_empty(),
+            self.engine.images().list(&[]).unwrap().images.is_empty(),
             "half an image is visible"
         );
         assert_eq!(self.layers(), 0, "layers of a failed pull stay");
@@ -229,7 +229,7 @@ fn a_tag_that_moved() {
     let pulled = bench.pull(&name).unwrap();
     assert!(pulled.newer && pulled.image.id != old);
     let dangling = [("dangling".to_owned(), "true".to_owned())];
-    let dangling = bench.engine.images().list(&dangling).unwrap();
+    let dangling = bench.engine.images().list(&dangling).unwrap().images;
     assert_eq!(dangling.len(), 1);
     assert_eq!(dangling[0].id, old.to_string());
 }
@@ -459,7 +459,7 @@ fn two_engines_fetch_a_layer_once() {
             .count();
         assert_eq!(fetched, 1, "{digest}");
     }
-    assert_eq!(bench.engine.images().list(&[]).unwrap().len(), 1);
+    assert_eq!(bench.engine.images().list(&[]).unwrap().images.len(), 1);
 }
 
 #[test]
@@ -516,7 +516,12 @@ fn tag_list_history_and_remove() {
         .tag(&image.id()["sha256:".len()..][..12], "mine")
         .unwrap();
     assert_eq!(images.inspect("mine").unwrap().id, image.id());
-    let list = |key: &str, value: &str| images.list(&[(key.to_owned(), value.to_owned())]).unwrap();
+    let list = |key: &str, value: &str| {
+        images
+            .list(&[(key.to_owned(), value.to_owned())])
+            .unwrap()
+            .images
+    };
     let shown = list("reference", "mine");
     assert_eq!(shown[0].repo_tags, ["mine:2", "mine:latest"]);
     assert!(shown[0].repo_digests.is_empty());

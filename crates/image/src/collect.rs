@@ -26,6 +26,9 @@ impl Store {
         let (mut removed, garbage) = {
             let _lock = FileLock::exclusive(&self.paths.lock())?;
             let (image, name) = self.resolve_named(text)?;
+            // Whose layers must stay is asked again when all is removed that is to be. A record that does not
+            // tell is told before: half a removal would be worse than none.
+            self::in_use(&self.paths)?;
             let request = Request {
                 store: self,
                 image,

@@ -102,6 +102,15 @@ pub struct InUse {
     pub running: bool,
 }
 
+/// All images of a store.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those whose record can be read.
+    pub images: Vec<(Image, Names)>,
+    /// Why others could not be read, each naming its record.
+    pub unreadable: Vec<crate::Error>,
+}
+
 /// What a removal did, in Docker's words and order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {

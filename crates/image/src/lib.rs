@@ -29,7 +29,9 @@ mod unpack;
 pub use builtin::BUILTIN;
 pub use diff::{Change, ChangeKind};
 pub use error::{Error, Result};
-pub use image::{GraphDirs, Image, ImageLayer, InUse, Names, NewImage, RemoveEvent, Removed};
+pub use image::{
+    GraphDirs, Image, ImageLayer, InUse, Listing, Names, NewImage, RemoveEvent, Removed,
+};
 pub use import::ImportOptions;
 pub use ingest::{Ingest, Slot};
 pub use layer::{Layer, LayerWriter};

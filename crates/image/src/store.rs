@@ -1,7 +1,7 @@
 //! The store itself: finding images by what users type.
 
 use crate::error::{Context, Error, Result};
-use crate::image::{GraphDirs, Image, Names};
+use crate::image::{GraphDirs, Image, Listing, Names};
 use crate::ingest::Ingest;
 use crate::layout::Paths;
 use crate::names;
@@ -32,18 +32,20 @@ impl Store {
         }
     }
 
-    /// All images, the newest first.
-    pub fn images(&self) -> Result<Vec<(Image, Names)>> {
+    /// All images, the newest first. One whose record is damaged must neither hide the others nor drop out silently.
+    pub fn images(&self) -> Result<Listing> {
         let mut names = names::all(&self.paths)?;
-        let mut out = Vec::new();
+        let (mut images, mut unreadable) = (Vec::new(), Vec::new());
         for id in self.ids()? {
-            // Removed since it was listed: not an error.
-            if let Some(image) = self.find(&id)? {
-                out.push((image, names.remove(&id).unwrap_or_default()));
+            match self.find(&id) {
+                Ok(Some(image)) => images.push((image, names.remove(&id).unwrap_or_default())),
+                // Removed since it was listed: not an error.
+                Ok(None) => {}
+                Err(e) => unreadable.push(e),
             }
         }
-        out.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
-        Ok(out)
+        images.sort_by(|(a, _), (b, _)| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));
+        Ok(Listing { images, unreadable })
     }
 
     /// The image that a user means: a whole id, `name[:tag]`, `name@digest`, or the beginning of an id, tried in

@@ -180,7 +180,7 @@ fn two_processes_unpack_a_layer_once() {
     first.feed(&tar);
     assert!(first.finish().contains("unpacked"));
     assert!(second.finish().contains("present"));
-    assert_eq!(f.store.images().unwrap().len(), 1);
+    assert_eq!(f.store.images().unwrap().images.len(), 1);
     f.assert_clean();
 }
 
@@ -236,7 +236,7 @@ fn the_sweep_removes_a_killed_pull_and_nothing_of_a_living_one() {
     survivor.finish();
     f.store.sweep().unwrap();
     f.assert_clean();
-    assert_eq!(f.store.images().unwrap().len(), 2);
+    assert_eq!(f.store.images().unwrap().images.len(), 2);
     assert_eq!(f.store.resolve("kept").unwrap().id, kept.id);
     assert_eq!(f.layers().len(), 2);
 }
@@ -383,7 +383,7 @@ fn a_full_disk_is_a_clear_error_and_leaves_no_half_image() {
         assert_eq!(common::list(&root.join("tmp")), [""; 0]);
         assert!(free(&root) + 16 >= before, "space was not given back");
     }
-    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(store.images().unwrap().images.len(), 1);
     assert_eq!(store.resolve("small").unwrap().id, small.id);
     // Spooling an archive meets the same wall.
     let e = store

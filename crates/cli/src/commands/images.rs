@@ -54,9 +54,10 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
             .iter()
             .map(|name| ("reference".to_owned(), name.clone())),
     );
-    let images = context.engine()?.images().list(&filters).map_err(failed)?;
+    let listed = context.engine()?.images().list(&filters).map_err(failed)?;
     let now = Timestamp::now().unix_secs();
-    let rows = images
+    let rows = listed
+        .images
         .iter()
         .flat_map(|image| format::images::rows(image, flags.no_trunc, now))
         .collect();
@@ -67,5 +68,5 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         flags.quiet,
         rows,
     )?)?;
-    Ok(0)
+    Ok(output::unreadable(&listed.unreadable))
 }

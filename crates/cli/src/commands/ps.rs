@@ -4,7 +4,7 @@ use super::Verb;
 use super::lifecycle::parsed;
 use crate::context::{Context, failed};
 use crate::create::integer;
-use crate::errors::{Failure, chain};
+use crate::errors::Failure;
 use crate::{format, output};
 use barque_engine::containers::ListOptions;
 use barque_types::time::Timestamp;
@@ -105,8 +105,5 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         flags.quiet,
         rows,
     )?)?;
-    for error in &listed.unreadable {
-        output::complain(&format!("barque: {}\n", chain(error)));
-    }
-    Ok(u8::from(!listed.unreadable.is_empty()))
+    Ok(output::unreadable(&listed.unreadable))
 }

@@ -20,6 +20,15 @@ use barque_types::reference::Reference;
 use std::collections::BTreeMap;
 use std::io::Read;
 
+/// What `images` lists.
+#[derive(Debug)]
+pub struct ListedImages {
+    /// Those that pass the filters.
+    pub images: Vec<ImageSummary>,
+    /// Why others could not be read, each naming its record.
+    pub unreadable: Vec<Error>,
+}
+
 /// The image operations of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Images<'e> {
@@ -28,25 +37,31 @@ pub struct Images<'e> {
 
 impl Images<'_> {
     /// The images that pass all filters, newest first. Filters are Docker's: `reference`, `dangling`, `label`,
-    /// `before`, `since`, `until`. A `reference` filter also hides the names that do not fit.
-    pub fn list(&self, filters: &[(String, String)]) -> Result<Vec<ImageSummary>> {
+    /// `before`, `since`, `until`. A `reference` filter also hides the names that do not fit. What cannot be read is
+    /// told beside the rest.
+    pub fn list(&self, filters: &[(String, String)]) -> Result<ListedImages> {
         let filter = filter::Filter::parse(filters, |name| Ok(self.find(name)?.created))?;
         let mut containers: BTreeMap<_, i64> = BTreeMap::new();
         for used in self.in_use()? {
             *containers.entry(used.image).or_default() += 1;
         }
-        let mut out = Vec::new();
-        for (image, names) in self.engine.store.images()? {
+        let found = self.engine.store.images()?;
+        let mut unreadable: Vec<Error> = found.unreadable.into_iter().map(Error::from).collect();
+        let mut images = Vec::new();
+        for (image, names) in found.images {
             let Some(names) = filter.names(&image, names) else {
                 continue;
             };
-            let config = self.engine.store.config(&image)?;
-            if filter.fits_labels(&config) {
-                let count = containers.get(&image.id).copied().unwrap_or(0);
-                out.push(view::summary(&image, &names, &config, count));
+            match self.engine.store.config(&image) {
+                Ok(config) if filter.fits_labels(&config) => {
+                    let count = containers.get(&image.id).copied().unwrap_or(0);
+                    images.push(view::summary(&image, &names, &config, count));
+                }
+                Ok(_) => {}
+                Err(e) => unreadable.push(e.into()),
             }
         }
-        Ok(out)
+        Ok(ListedImages { images, unreadable })
     }
 
     /// What `inspect` shows.
