@@ -8,6 +8,7 @@ use super::{Directories, common, explain, external_namespace, failed, image::Ima
 use super::{joined, make_directory, mountinfo, mounts, program, streams};
 use crate::error::{Context, Error, Result};
 use crate::exec::ended;
+use barque_types::spec::NamespaceKind;
 use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -30,13 +31,14 @@ pub fn checkpoint(mut options: CheckpointOptions<'_>) -> Result<()> {
     make_directory(options.criu.image_path)?;
     let directories = Directories::new(&options.criu, "dump.log")?;
     let launch = Launch {
-        directories: directories.paths.clone(),
+        directories: vec![options.criu.image_path, &directories.work],
         ..Launch::default()
     };
     let mut service = Service::start(&criu, &launch)?;
     check_features(&mut service, &options)?;
-    let mut message = common(&options.criu, &directories, &service);
-    let image = outside(&options, &mut message)?;
+    let joined = joined(&options.criu, options.spec);
+    let mut message = common(&options.criu, &directories, &service, &joined);
+    let image = outside(&options, &joined, &mut message)?;
     // What was looked at above was the container's only if it is still alive.
     if ended(options.pidfd) {
         return Err(Error::Gone { pid: options.pid });
@@ -68,7 +70,11 @@ pub fn checkpoint(mut options: CheckpointOptions<'_>) -> Result<()> {
 }
 
 /// Finds what is from outside, and says it.
-fn outside(options: &CheckpointOptions<'_>, message: &mut Message) -> Result<Image> {
+fn outside(
+    options: &CheckpointOptions<'_>,
+    joined: &[NamespaceKind],
+    message: &mut Message,
+) -> Result<Image> {
     let pid = options.pid;
     let entries = mountinfo::of(pid)?;
     let root = root_of(pid)?;
@@ -81,8 +87,8 @@ fn outside(options: &CheckpointOptions<'_>, message: &mut Message) -> Result<Ima
     message
         .flag(opts::EXT_MASTERS, entries.iter().any(|e| e.slave))
         .flag(opts::EXT_SHARING, entries.iter().any(|e| e.shared));
-    for kind in joined(&options.criu, options.spec) {
-        let Some((file, key)) = external_namespace(kind) else {
+    for kind in joined {
+        let Some((file, key)) = external_namespace(*kind) else {
             continue;
         };
         let path = format!("/proc/{pid}/ns/{file}");

@@ -5,8 +5,12 @@ use std::path::Path;
 /// Lines that say that something failed, and not what.
 const VERDICTS: [&str; 3] = ["Dumping FAILED", "Restoring FAILED", "Pre-dumping FAILED"];
 
-/// Complaints of every run where root lacks CAP_SYS_RESOURCE.
-const NOISE: [&str; 1] = ["Can't setup RLIMIT_NOFILE for self"];
+/// Complaints that are never the cause; the first where root lacks CAP_SYS_RESOURCE.
+const NOISE: [&str; 2] = [
+    "Can't setup RLIMIT_NOFILE for self",
+    // Of a helper of its own that hears that the end has come.
+    "cgroupd: recv req error",
+];
 
 /// The last line of a log that tells an error.
 pub(super) fn last_error(log: &Path) -> Option<String> {

@@ -57,6 +57,8 @@ pub(super) mod opts {
 
 /// `criu_network_lock_method.NFTABLES`: without a helper program (`iptables-restore`).
 pub(super) const LOCK_BY_NFTABLES: u32 = 2;
+/// `criu_network_lock_method.SKIP`.
+pub(super) const NO_LOCK: u32 = 3;
 
 /// `ext_mount_map`, `inherit_fd` with a string, `join_namespace`: two strings.
 pub(super) fn pair(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Message {

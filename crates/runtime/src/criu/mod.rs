@@ -50,21 +50,20 @@ const EMPTY_NAMESPACES: u32 = 0x4000_0000;
 /// Everything: the log is read when something fails.
 const LOG_LEVEL: i32 = 4;
 
-/// Where a dump or a restore reads and writes.
-struct Directories<'a> {
-    /// The image's, then CRIU's working directory, when it is another.
-    paths: Vec<&'a Path>,
+/// Where CRIU works: its log is there.
+struct Directories {
+    /// Its working directory.
+    work: PathBuf,
     log: PathBuf,
 }
 
-impl<'a> Directories<'a> {
-    fn new(options: &CriuOptions<'a>, log: &str) -> Result<Self> {
+impl Directories {
+    fn new(options: &CriuOptions<'_>, log: &str) -> Result<Self> {
         if let Some(path) = options.work_path {
             make_directory(path)?;
         }
-        let mut paths = vec![options.image_path];
-        paths.extend(options.work_path);
-        let log = options.work_path.unwrap_or(options.image_path).join(log);
+        let work = options.work_path.unwrap_or(options.image_path).to_owned();
+        let log = work.join(log);
         // What an earlier attempt says is not to be taken for this one's.
         match std::fs::remove_file(&log) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -72,7 +71,7 @@ impl<'a> Directories<'a> {
             }
             _ => {}
         }
-        Ok(Self { paths, log })
+        Ok(Self { work, log })
     }
 }
 
@@ -86,10 +85,16 @@ fn make_directory(path: &Path) -> Result<()> {
 }
 
 /// What is said in both directions.
-fn common(options: &CriuOptions<'_>, directories: &Directories<'_>, service: &Service) -> Message {
+fn common(
+    options: &CriuOptions<'_>,
+    directories: &Directories,
+    service: &Service,
+    joined: &[NamespaceKind],
+) -> Message {
     let mut message = Message::default();
     message
         .int(opts::IMAGES_DIR_FD, service.directory(0))
+        .int(opts::WORK_DIR_FD, service.directory(1))
         .int(opts::LOG_LEVEL, LOG_LEVEL)
         .text(
             opts::LOG_FILE,
@@ -105,14 +110,21 @@ fn common(options: &CriuOptions<'_>, directories: &Directories<'_>, service: &Se
         .flag(opts::ORPHAN_PTS_MASTER, true)
         .number(opts::MANAGE_CGROUPS_MODE, options.cgroups.code())
         .number(opts::EMPTY_NS, EMPTY_NAMESPACES)
-        .number(opts::NETWORK_LOCK, messages::LOCK_BY_NFTABLES);
-    if options.work_path.is_some() {
-        message.int(opts::WORK_DIR_FD, service.directory(1));
-    }
+        .number(opts::NETWORK_LOCK, network_lock(options, joined));
     if let Some(file) = options.config_file {
         message.text(opts::CONFIG_FILE, file.as_os_str().as_bytes());
     }
     message
+}
+
+/// How packets are kept away while sockets are taken down or set up. In a namespace that others use, too,
+/// only for the sake of connections: there CRIU's table of rules would stay, and be in the way of the
+/// restore.
+fn network_lock(options: &CriuOptions<'_>, joined: &[NamespaceKind]) -> u32 {
+    match joined.contains(&NamespaceKind::Network) && !options.tcp_established {
+        true => messages::NO_LOCK,
+        false => messages::LOCK_BY_NFTABLES,
+    }
 }
 
 /// The path of a program that may be named without one.

@@ -10,12 +10,12 @@ use super::mounts::{External, From};
 use super::options::RestoreOptions;
 use super::protobuf::Message;
 use super::service::{Launch, Service, Stage};
-use super::{Directories, common, explain, external_namespace, failed, program};
+use super::{Directories, common, explain, external_namespace, failed, joined, program};
 use crate::birthplace::in_network_of;
 use crate::create::{Child, Running};
 use crate::error::{Context as _, Error, Result};
 use crate::exec::open_pidfd;
-use crate::fsctx::Context;
+use crate::fsctx::{Context, clone_tree};
 use crate::hierarchies::{self, Hierarchy, path_in};
 use crate::options::Stdio;
 use crate::path::{self, Make};
@@ -26,7 +26,7 @@ use barque_sys::mount::{Attributes, Propagation};
 use barque_sys::process::Cloned;
 use barque_types::spec::{self, NamespaceKind};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,11 @@ pub fn restore(mut options: RestoreOptions<'_>) -> Result<Running> {
     let image = Image::read(options.criu.image_path)?;
     let directories = Directories::new(&options.criu, "restore.log")?;
     let scene = Scene::new(&mut options)?;
+    let image_path = match &scene.image {
+        Some(_) => options.place.join(IMAGE),
+        None => options.criu.image_path.to_owned(),
+    };
+    let paths = vec![&*image_path, &directories.work];
     let handed = Handed::new(&options, &image)?;
     let streams = match options.stdio {
         // A terminal of the caller's, that a shell had, is taken from CRIU's own streams.
@@ -50,7 +55,7 @@ pub fn restore(mut options: RestoreOptions<'_>) -> Result<Running> {
         _ => None,
     };
     let launch = Launch {
-        directories: directories.paths.clone(),
+        directories: paths,
         inherit: handed.all(),
         stdio: streams,
         in_session: options.criu.shell_job,
@@ -58,7 +63,9 @@ pub fn restore(mut options: RestoreOptions<'_>) -> Result<Running> {
         stage: Some(scene.stage(options.place)),
     };
     let mut service = Service::start(&criu, &launch)?;
-    let mut message = common(&options.criu, &directories, &service);
+    let mut joined = joined(&options.criu, options.spec);
+    joined.extend(options.join.iter().map(|(kind, _)| *kind));
+    let mut message = common(&options.criu, &directories, &service, &joined);
     scene.say(&mut message, options.place);
     handed.say(&mut message);
     place(&options, &image, &scene, service.pid(), &mut message)?;
@@ -97,12 +104,16 @@ struct Scene {
     /// The file system that they are attached in.
     base: OwnedFd,
     root: OwnedFd,
+    /// The directory of the image, for a container with a user namespace.
+    image: Option<OwnedFd>,
     mounts: Vec<MountPlan>,
     sources: Vec<Option<Source>>,
 }
 
 /// Where the root is in the stage.
 const ROOT: &str = "root";
+/// Where the image is, if it is there.
+const IMAGE: &str = "image";
 
 impl Scene {
     fn new(options: &mut RestoreOptions<'_>) -> Result<Self> {
@@ -130,12 +141,16 @@ impl Scene {
             });
         let root = rootfs::mount(&options.rootfs, idmap)?;
         make_mount_points(&root, &mounts, &sources)?;
+        let image = idmap
+            .map(|idmap| image_for(idmap.root.0, options.criu.image_path))
+            .transpose()?;
         let context = Context::open("tmpfs", "making a file system for mounts of criu")?;
         context.set("source", "barque")?;
         context.set("mode", "700")?;
         Ok(Self {
             base: context.mount(Attributes::NOSUID | Attributes::NODEV)?,
             root,
+            image,
             mounts,
             sources,
         })
@@ -143,6 +158,11 @@ impl Scene {
 
     fn stage<'a>(&'a self, place: &'a Path) -> Stage<'a> {
         let mut trees = vec![(ROOT.to_owned(), self.root.as_fd(), true)];
+        trees.extend(
+            self.image
+                .as_ref()
+                .map(|image| (IMAGE.to_owned(), image.as_fd(), true)),
+        );
         let sources = self.sources.iter().enumerate();
         trees.extend(sources.filter_map(|(index, source)| {
             let Source::Tree { tree, directory } = source.as_ref()? else {
@@ -168,6 +188,45 @@ impl Scene {
         })?;
         Some(index.to_string())
     }
+}
+
+/// The directory of an image, open to a container with a user namespace of its own.
+///
+/// The processes that CRIU makes read it twice without the real root's rights: first as its uid and gid 0 in
+/// the new namespace, whose capabilities do not reach the host's files, then as that namespace's root. So
+/// the files belong to that root, by the map of a mount, and keep group 0, who may read them.
+fn image_for(root: u32, path: &Path) -> Result<OwnedFd> {
+    let entries = std::fs::read_dir(path).step(|| format!("listing {}", path.display()))?;
+    readable_by_group(path)?;
+    for entry in entries {
+        readable_by_group(&entry.step(|| format!("listing {}", path.display()))?.path())?;
+    }
+    let one = |host_id| {
+        vec![spec::IdMapping {
+            container_id: 0,
+            host_id,
+            size: 1,
+        }]
+    };
+    let user_namespace = userns::for_maps(&IdMaps {
+        uid: one(root),
+        gid: one(0),
+    })?;
+    let tree = clone_tree(CWD, path, false).step(|| format!("opening {}", path.display()))?;
+    rootfs::map_ids(&tree, user_namespace.as_fd(), false, path)?;
+    Ok(tree)
+}
+
+fn readable_by_group(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let step = || format!("opening {} to the container's root", path.display());
+    let metadata = std::fs::symlink_metadata(path).step(step)?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    let wanted = if metadata.is_dir() { 0o050 } else { 0o040 };
+    let mode = metadata.permissions().mode() | wanted;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).step(step)
 }
 
 fn id_maps(spec: &spec::Spec) -> Option<IdMaps> {
@@ -274,11 +333,11 @@ impl Handed {
         Ok(())
     }
 
-    fn all(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
         self.inherited.iter().map(|(_, fd)| fd.as_fd()).collect()
     }
 
-    fn streams(&self) -> Option<[std::os::fd::BorrowedFd<'_>; 3]> {
+    fn streams(&self) -> Option<[BorrowedFd<'_>; 3]> {
         match &self.inherited[..] {
             [(_, stdin), (_, stdout), (_, stderr), ..] => {
                 Some([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
