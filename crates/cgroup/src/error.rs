@@ -17,6 +17,14 @@ pub enum Error {
         /// The directory that exists.
         path: PathBuf,
     },
+    /// The group that was to be taken over is somebody's.
+    #[error("cgroup {} cannot be used for a new container: {why}; another container has it, or one was not cleaned up", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The processes in it, or that it is frozen.
+        why: String,
+    },
     /// The group to be opened exists in no hierarchy.
     #[error("cgroup {path} does not exist")]
     NotFound {

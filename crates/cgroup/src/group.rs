@@ -13,7 +13,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Leftover, Result};
 use crate::layout::{Hierarchy, Layout, components, offers, read_proc};
 use crate::limits::{self, Place, Places};
-use crate::make::Making;
+use crate::make::{Existing, Making};
 use crate::tables::{self, Kind};
 
 /// How long [`Cgroup::remove`] waits for the kernel to let go of processes that are dying.
@@ -61,22 +61,54 @@ impl Cgroup {
         path: &str,
         resources: &Resources,
     ) -> Result<(Self, Vec<String>)> {
+        Self::obtain(layout, path, resources, Existing::Refuse)
+    }
+
+    /// [`Cgroup::create`] for an OCI runtime: a group that is there already is taken as it is, in
+    /// some hierarchies or in all, when it holds no process (in it or below it) and is not frozen.
+    /// Engines make it beforehand, to see the limits of a container before its first process.
+    ///
+    /// Limits that it has and that `resources` does not name stay.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] for a group with processes or a frozen one; those of [`Cgroup::create`].
+    /// What was made here is removed again then, what was there before stays.
+    pub fn create_or_adopt(
+        layout: &Layout,
+        path: &str,
+        resources: &Resources,
+    ) -> Result<(Self, Vec<String>)> {
+        Self::obtain(layout, path, resources, Existing::AdoptEmpty)
+    }
+
+    fn obtain(
+        layout: &Layout,
+        path: &str,
+        resources: &Resources,
+        existing: Existing,
+    ) -> Result<(Self, Vec<String>)> {
         let mut making = Making::default();
         for hierarchy in layout.hierarchies() {
             if hierarchy.mounted().read_only {
-                making.refuse_all(hierarchy);
+                making.refuse_all(hierarchy, "is mounted read-only");
             } else {
-                making.make(hierarchy, &components(hierarchy, path)?)?;
+                making.make(hierarchy, &components(hierarchy, path)?, existing)?;
             }
         }
-        let warnings = limits::apply(&making, resources, true)?;
+        if making.adopted_any() {
+            making.check_unused()?;
+        }
+        let warnings = limits::apply(&making, resources, !making.adopted_any())?;
+        Ok((Self::of(path, making), warnings))
+    }
+
+    pub(crate) fn of(path: &str, making: Making) -> Self {
         let (groups, refused) = making.keep();
-        let cgroup = Self {
+        Self {
             path: path.to_owned(),
             groups,
             refused,
-        };
-        Ok((cgroup, warnings))
+        }
     }
 
     /// Opens the group `path`, which exists in at least one hierarchy.
@@ -366,7 +398,10 @@ fn not_enabled(group: &Group) -> Result<Vec<Refused>> {
 
 /// Removes trees, waiting up to `patience` for dying processes; everything is tried before the
 /// first failure is reported.
-pub(crate) fn remove_groups(groups: &[Group], patience: Duration) -> Result<()> {
+pub(crate) fn remove_groups<'a>(
+    groups: impl IntoIterator<Item = &'a Group>,
+    patience: Duration,
+) -> Result<()> {
     let deadline = Instant::now() + patience;
     let mut left = Vec::new();
     for group in groups {

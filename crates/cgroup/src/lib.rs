@@ -20,6 +20,7 @@
 //! underneath. Sources: cgroups(7), and the kernel's `Documentation/admin-guide/cgroup-v1/` and
 //! `cgroup-v2.rst`.
 
+mod delegate;
 mod dir;
 mod error;
 mod freeze;

@@ -1,9 +1,8 @@
 //! The cgroupfs driver: how a group comes to be in each hierarchy.
 //!
-//! This is the only place that decides who makes the directories. A driver that asks systemd for a
-//! scope instead has to deliver the same [`Making`]: for each hierarchy the opened group and its
-//! parent, and which controllers it was not given. Limits, freezer, statistics and removal work on
-//! that, whoever made it.
+//! The systemd driver ([`crate::systemd`]) has the directories that systemd made adopted here and the
+//! others made: for each hierarchy the opened group and its parent, and which controllers it was not
+//! given. Limits, freezer, statistics and removal work on that, whoever made it.
 //!
 //! Two hierarchies need more than mkdir(2):
 //! - v1 `cpuset`: a new group has no processors and no memory nodes, and no process can enter it
@@ -12,6 +11,7 @@
 //!   to the root; and a group other than the root that holds processes itself may not list any (the
 //!   "no internal processes" rule of cgroup-v2.rst).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +31,24 @@ const V2_WANTED: [&str; 8] = [
 /// The group that processes are moved into when they sit where controllers are to be handed down.
 const EVACUATED: &str = "init";
 
+/// What to do with a group that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// An error: the name is another container's.
+    Refuse,
+    /// Take it when it holds no process and is not frozen: engines make the group of an OCI
+    /// container beforehand.
+    AdoptEmpty,
+    /// Take it as it is: systemd made it and put a process into it.
+    Adopt,
+}
+
 /// Groups being made; dropped before [`Making::keep`], it removes them again.
 #[derive(Debug, Default)]
 pub(crate) struct Making {
     groups: Vec<Group>,
+    /// The directories of those groups that were there before: not ours to remove.
+    adopted: Vec<PathBuf>,
     /// Groups on the way that did not exist before, outermost first.
     ancestors: Vec<(Dir, String)>,
     refused: Vec<Refused>,
@@ -60,7 +74,8 @@ impl Drop for Making {
         }
         // Nobody has entered them, so nothing is waited for; and there is nobody to tell: the
         // error that brings us here is the one to report.
-        let _ = remove_groups(&self.groups, Duration::ZERO);
+        let made = |group: &&Group| !self.adopted.iter().any(|path| path == group.dir.path());
+        let _ = remove_groups(self.groups.iter().filter(made), Duration::ZERO);
         for (parent, name) in self.ancestors.iter().rev() {
             // Refused when another group was made in it meanwhile, and rightly so.
             let _ = parent.unmake(name);
@@ -78,18 +93,60 @@ impl Making {
         )
     }
 
+    /// Whether some group was there before: its files may hold anything but the kernel's defaults.
+    pub(crate) fn adopted_any(&self) -> bool {
+        !self.adopted.is_empty()
+    }
+
+    /// Refuses groups that were there before and that somebody uses.
+    ///
+    /// A frozen one is refused because the container's first process would stop in it at once and
+    /// for good, before it could say why.
+    pub(crate) fn check_unused(&self) -> Result<()> {
+        for group in &self.groups {
+            let path = group.dir.path();
+            if !self.adopted.iter().any(|adopted| adopted == path) {
+                continue;
+            }
+            let mut pids = Vec::new();
+            group.dir.walk(&mut |dir| {
+                pids.extend(dir.processes()?);
+                Ok(())
+            })?;
+            let frozen = ["freezer.state", "cgroup.freeze"].iter().any(|file| {
+                let text = group.dir.read(file).unwrap_or_default();
+                !matches!(text.trim(), "" | "THAWED" | "0")
+            });
+            let why = match (pids.is_empty(), frozen) {
+                (false, _) => format!("it holds {}", pid_list(&pids)),
+                (true, true) => "it is frozen".to_owned(),
+                (true, false) => continue,
+            };
+            return Err(Error::InUse {
+                path: path.to_owned(),
+                why,
+            });
+        }
+        Ok(())
+    }
+
     /// Notes that nothing of a read-only hierarchy can be had.
-    pub(crate) fn refuse_all(&mut self, hierarchy: &Hierarchy) {
+    pub(crate) fn refuse_all(&mut self, hierarchy: &Hierarchy, why: &str) {
         let mount_point = hierarchy.mounted().mount_point.display();
         self.refused
             .extend(hierarchy.controllers().iter().map(|name| Refused {
                 controller: name.clone(),
-                why: format!("limits of {name} cannot be set: {mount_point} is mounted read-only"),
+                why: format!("limits of {name} cannot be set: {mount_point} {why}"),
             }));
     }
 
-    /// Makes the group with these names in one hierarchy.
-    pub(crate) fn make(&mut self, hierarchy: &Arc<Hierarchy>, names: &[String]) -> Result<()> {
+    /// Makes the group with these names in one hierarchy, or takes the one that is there.
+    pub(crate) fn make(
+        &mut self,
+        hierarchy: &Arc<Hierarchy>,
+        names: &[String],
+        existing: Existing,
+    ) -> Result<()> {
         let (last, way) = names
             .split_last()
             .expect("components() gives at least one name");
@@ -101,10 +158,14 @@ impl Making {
             let parent = chain.last().expect("the chain begins with the root");
             match parent.make(last) {
                 Ok(()) => break chain,
-                Err(Errno::EXIST) => {
+                Err(Errno::EXIST) if existing == Existing::Refuse => {
                     return Err(Error::Exists {
                         path: parent.path().join(last),
                     });
+                }
+                Err(Errno::EXIST) => {
+                    self.adopted.push(parent.path().join(last));
+                    break chain;
                 }
                 Err(Errno::NOENT | Errno::NODEV) if attempts > 0 => {}
                 Err(source) => {
@@ -126,8 +187,11 @@ impl Making {
         let dir = match parent.child(last) {
             Ok(dir) => dir,
             Err(source) => {
-                let _ = parent.unmake(last);
-                return Err(Error::io("open", parent.path().join(last), source));
+                let path = parent.path().join(last);
+                if !self.adopted.contains(&path) {
+                    let _ = parent.unmake(last);
+                }
+                return Err(Error::io("open", path, source));
             }
         };
         let prepared = if hierarchy.is_v2() {

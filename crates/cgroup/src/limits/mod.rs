@@ -10,6 +10,7 @@ mod run;
 mod v1;
 mod v2;
 pub(crate) mod warning;
+mod whitelist;
 
 use barque_types::spec::{CpuLimits, MemoryLimits, Resources};
 
@@ -135,7 +136,7 @@ pub(crate) fn apply(
         run.step("rdma", rdma(resources))?;
     }
     if !resources.devices.is_empty() {
-        run.devices(&resources.devices)?;
+        run.devices(&resources.devices, fresh)?;
     }
     run.unified(resources)?;
     Ok(run.warnings)
@@ -150,6 +151,13 @@ fn memory_writes(place: &Place<'_>, memory: &MemoryLimits, fresh: bool) -> Resul
 }
 
 fn cpu_writes(place: &Place<'_>, cpu: &CpuLimits, fresh: bool) -> Result<Vec<Write>> {
+    let mut cpu = cpu.clone();
+    // The kernel takes no weight for a group that is idle (sched_group_set_shares). One that stays
+    // idle has no use for it; one that ends to be idle gets it in the second round.
+    if cpu.idle == Some(1) && !fresh && is_idle(place) {
+        cpu.shares = None;
+    }
+    let cpu = &cpu;
     if !place.is_v2() {
         return Ok(v1::cpu(cpu));
     }
@@ -244,6 +252,13 @@ fn current_memory_limit(
             .map_err(|source| Error::io("read", dir.path().join("memory.max"), source)),
         _ => Ok(None),
     }
+}
+
+fn is_idle(place: &Place<'_>) -> bool {
+    place
+        .dir()
+        .and_then(|dir| dir.read("cpu.idle").ok())
+        .is_some_and(|text| text.trim() == "1")
 }
 
 /// The quota part of v2's `cpu.max`, which a new period must be written together with.

@@ -7,7 +7,7 @@ use barque_sys::bpf as door;
 use barque_types::spec::{DeviceRule, Resources};
 use rustix::io::Errno;
 
-use super::{Missing, Place, Places, Write, bpf, devices, warning};
+use super::{Missing, Place, Places, Write, bpf, devices, warning, whitelist};
 use crate::dir::{Dir, put};
 use crate::error::{Error, Result};
 
@@ -89,10 +89,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    pub(super) fn devices(&mut self, rules: &[DeviceRule]) -> Result<()> {
+    pub(super) fn devices(&mut self, rules: &[DeviceRule], fresh: bool) -> Result<()> {
         let rules = devices::normalise(rules)?;
         match self.places.place("devices") {
-            Place::V1(_) => self.step("devices", devices::v1_writes(&rules)?),
+            Place::V1(dir) => {
+                let current = if fresh {
+                    None
+                } else {
+                    Some(dir.text("devices.list")?)
+                };
+                self.step("devices", whitelist::v1_writes(&rules, current.as_deref())?)
+            }
             Place::V2(dir) => attach(dir, &rules),
             Place::Refused(why) => Err(Error::unsupported(why)),
             Place::Nowhere => {

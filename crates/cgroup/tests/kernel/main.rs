@@ -6,9 +6,11 @@
 
 mod support;
 
+mod adopt;
 mod devices;
 mod life;
 mod limits;
 mod parents;
 mod probe;
+mod update;
 mod vm;

@@ -123,13 +123,25 @@ impl Member {
         self.child.id() as i32
     }
 
+    /// Lets the script run; its further reads wait for the end of the test.
+    pub fn go_on(&mut self) {
+        self.go.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    /// Lets the script run, with an empty input.
     pub fn go(&mut self) {
         self.go.take().unwrap().write_all(b"\n").unwrap();
     }
 
     /// Lets the script run and waits for its end: status, stdout, stderr.
     pub fn finish(mut self) -> (ExitStatus, String, String) {
-        self.go();
+        self.go_on();
+        self.end()
+    }
+
+    /// Waits for the end of a script that runs: status, stdout, stderr.
+    pub fn end(mut self) -> (ExitStatus, String, String) {
+        self.go = None;
         let read = |stream: &mut dyn std::io::Read| {
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
