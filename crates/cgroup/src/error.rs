@@ -57,6 +57,16 @@ pub enum Error {
         /// The limit, why it cannot be had, and what to do instead.
         what: String,
     },
+    /// systemd did not do what it was asked for, or could not be asked.
+    #[error("systemd, {op} {unit}: {why}")]
+    Systemd {
+        /// `starting`, `connecting to`, …
+        op: &'static str,
+        /// The unit, or the address.
+        unit: String,
+        /// What systemd or the connection said.
+        why: String,
+    },
     /// Something was not over in time.
     #[error("{op} cgroup {} was not done within {} ms{detail}", path.display(), limit.as_millis())]
     Timeout {

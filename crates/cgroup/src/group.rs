@@ -267,6 +267,17 @@ impl Cgroup {
             .try_for_each(|group| group.dir.set("cgroup.procs", &pid))
     }
 
+    /// [`Cgroup::attach`] in those hierarchies where the process is not in the group yet: a user may
+    /// not even write what changes nothing where somebody else manages the group.
+    pub(crate) fn attach_where_missing(&self, pid: i32) -> Result<()> {
+        for group in &self.groups {
+            if !group.dir.processes()?.contains(&pid) {
+                group.dir.set("cgroup.procs", &pid.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The processes in the group and in the groups below it, in ascending order.
     ///
     /// # Errors

@@ -7,11 +7,12 @@
 //!
 //! ```text
 //! Layout::detect ── which hierarchies, where          tables (pure parsers), layout
-//! Cgroup::create ── mkdir in each                     make (cgroupfs driver)
+//! Cgroup::create ── mkdir in each, or take over        make (cgroupfs driver)
 //!                └─ Resources → files                 limits::{v1, v2, devices, bpf}
 //! child joins    ── CLONE_INTO_CGROUP, "0" to tasks   group (join_fds, v2_fd)
 //! life           ── freeze, thaw, kill_all            freeze
-//!                └─ stats, oom_kills                  stats
+//!                ├─ stats, oom_kills                  stats
+//!                └─ watch_oom, watch_pressure         notify
 //! end            ── remove                            group
 //! info           ── controllers, Capabilities         info
 //! ```
@@ -29,12 +30,18 @@ mod info;
 mod layout;
 mod limits;
 mod make;
+mod notify;
 mod stats;
+pub mod systemd;
 mod tables;
 
 pub use error::{Error, Leftover, Result};
 pub use group::Cgroup;
 pub use info::{Capabilities, Controller, controllers};
 pub use layout::{Hierarchy, Layout, Mode, check_path};
-pub use stats::{BlockStats, CpuStats, MemoryStats, PidsStats, Stats};
+pub use notify::{OomNews, OomWatch, PressureLevel, PressureWatch};
+pub use stats::{
+    BlockEntry, BlockStats, BlockTables, CpuStats, CpusetStats, HugetlbStats, MemoryStats,
+    MemoryUse, PidsStats, Pressure, RdmaStats, Stall, Stats,
+};
 pub use tables::{Kind, Mounted, Subsystem, hierarchies, subsystems};

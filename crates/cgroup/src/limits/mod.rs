@@ -12,6 +12,9 @@ mod v2;
 pub(crate) mod warning;
 mod whitelist;
 
+pub(crate) use v2::{io_weight_of, swap_max, weight_of};
+pub(crate) use whitelist::whitelist;
+
 use barque_types::spec::{CpuLimits, MemoryLimits, Resources};
 
 use crate::dir::Dir;
@@ -238,6 +241,34 @@ fn check_usage(place: &Place<'_>, memory: &MemoryLimits) -> Result<()> {
     Ok(())
 }
 
+/// [`check_usage`] for an update that changes something else first.
+pub(crate) fn check_memory(places: &dyn Places, resources: &Resources) -> Result<()> {
+    match &resources.memory {
+        Some(memory) => check_usage(&places.place("memory"), memory),
+        None => Ok(()),
+    }
+}
+
+/// The memory limit of a v2 group; `None` is unlimited, or not v2.
+pub(crate) fn memory_in_force(place: &Place<'_>) -> Result<Option<i64>> {
+    match place {
+        Place::V2(dir) => dir
+            .number("memory.max")
+            .map(|limit| limit.and_then(|limit| i64::try_from(limit).ok()))
+            .map_err(|source| Error::io("read", dir.path().join("memory.max"), source)),
+        _ => Ok(None),
+    }
+}
+
+/// The CPU quota of a group, -1 for none.
+pub(crate) fn quota_in_force(place: &Place<'_>) -> Result<Option<i64>> {
+    let text = match place {
+        Place::V1(dir) => Some(dir.text("cpu.cfs_quota_us")?),
+        _ => current_quota(place)?,
+    };
+    Ok(text.map(|text| text.trim().parse().unwrap_or(-1)))
+}
+
 /// v2's swap limit is without memory: an update of memory-plus-swap alone needs the limit in force.
 fn current_memory_limit(
     place: &Place<'_>,
@@ -245,12 +276,10 @@ fn current_memory_limit(
     fresh: bool,
 ) -> Result<Option<i64>> {
     let wanted = memory.swap.unwrap_or(0) > 0 && memory.limit.unwrap_or(0) == 0;
-    match place {
-        Place::V2(dir) if wanted && !fresh => dir
-            .number("memory.max")
-            .map(|limit| limit.and_then(|limit| i64::try_from(limit).ok()))
-            .map_err(|source| Error::io("read", dir.path().join("memory.max"), source)),
-        _ => Ok(None),
+    if wanted && !fresh {
+        memory_in_force(place)
+    } else {
+        Ok(None)
     }
 }
 

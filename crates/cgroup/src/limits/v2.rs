@@ -58,7 +58,11 @@ pub(super) fn memory(memory: &MemoryLimits, current: Option<i64>) -> Result<Vec<
 }
 
 /// v1 limits memory plus swap, v2 swap alone.
-fn swap_max(limit: Option<i64>, swap: Option<i64>, current: Option<i64>) -> Result<Option<String>> {
+pub(crate) fn swap_max(
+    limit: Option<i64>,
+    swap: Option<i64>,
+    current: Option<i64>,
+) -> Result<Option<String>> {
     match (limit, swap) {
         (Some(-1), None) | (_, Some(..0)) => Ok(Some("max".to_owned())),
         (_, None) => Ok(None),
@@ -77,7 +81,7 @@ fn swap_max(limit: Option<i64>, swap: Option<i64>, current: Option<i64>) -> Resu
 /// with default shares gets less than half of what a plain v2 group gets. This is the curve through
 /// the three points (2, 1), (1024, 100), (262144, 10000) instead: quadratic in log2 of the shares,
 /// for log10 of the weight. Newer runc and crun convert so, too.
-fn weight_of(shares: u64) -> u64 {
+pub(crate) fn weight_of(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }
@@ -127,7 +131,7 @@ pub(super) fn cpu(cpu: &CpuLimits, current_quota: Option<&str>) -> Vec<Write> {
 
 /// v1's block I/O weight (10 to 1000, default 500) as `io.weight` (1 to 10000, default 100): the
 /// line between the ends, as Docker has it.
-fn io_weight_of(weight: u16) -> u64 {
+pub(crate) fn io_weight_of(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::devices::{Access, Kind, Rule};
+use barque_types::spec::DeviceRule;
+
+use super::devices::{Access, Kind, Rule, normalise};
 use super::{Missing, Write, warning};
 use crate::error::{Error, Result};
 
-pub(super) type Key = (Kind, Option<u32>, Option<u32>);
+type Key = (Kind, Option<u32>, Option<u32>);
 
 /// Whether two sets of devices have one in common, without being the same set.
 fn overlaps(a: Key, b: Key) -> bool {
@@ -16,9 +18,9 @@ fn overlaps(a: Key, b: Key) -> bool {
 }
 
 /// What v1 keeps for a group: a default, and exceptions from it.
-pub(super) struct Model {
-    pub(super) allow_by_default: bool,
-    pub(super) exceptions: BTreeMap<Key, u8>,
+struct Model {
+    allow_by_default: bool,
+    exceptions: BTreeMap<Key, u8>,
 }
 
 impl Model {
@@ -77,13 +79,45 @@ fn play(rules: &[Rule]) -> Result<(Model, Vec<(bool, String)>)> {
     Ok((model, lines))
 }
 
+/// One entry of a whitelist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// `block` or `char`.
+    pub(crate) kind: &'static str,
+    /// `None` is every one.
+    pub(crate) major: Option<u32>,
+    /// `None` is every one.
+    pub(crate) minor: Option<u32>,
+    /// Of `r`, `w`, `m`.
+    pub(crate) access: String,
+}
+
 /// The whitelist that the rules amount to; `None` when they are not one: everything else is allowed,
-/// or v1 could not say it.
-pub(super) fn whitelist(rules: &[Rule]) -> Option<Model> {
-    play(rules)
-        .ok()
-        .map(|(model, _)| model)
-        .filter(|model| !model.allow_by_default)
+/// or a list cannot say it.
+///
+/// # Errors
+/// Rules that mean nothing.
+pub(crate) fn whitelist(rules: &[DeviceRule]) -> Result<Option<Vec<Listed>>> {
+    let rules = normalise(rules)?;
+    let Ok((model, _)) = play(&rules) else {
+        return Ok(None);
+    };
+    if model.allow_by_default {
+        return Ok(None);
+    }
+    let listed = model
+        .exceptions
+        .iter()
+        .map(|(&(kind, major, minor), &bits)| Listed {
+            kind: match kind {
+                Kind::Block => "block",
+                Kind::Char => "char",
+            },
+            major,
+            minor,
+            access: Access(bits).letters(),
+        });
+    Ok(Some(listed.collect()))
 }
 
 /// The lines for `devices.allow` and `devices.deny`, in order; neighbours for one file share an
@@ -170,7 +204,7 @@ fn v1_line((kind, major, minor): Key, access: Access) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::devices::{normalise, tests::rules};
+    use super::super::devices::tests::rules;
     use super::*;
 
     pub(in crate::limits) fn v1(text: &str) -> Result<Vec<(String, Vec<String>)>> {

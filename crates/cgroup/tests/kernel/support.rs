@@ -173,3 +173,22 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// A whole disk: `(major, minor)`.
+pub fn disk() -> String {
+    std::fs::read_dir("/sys/block")
+        .unwrap()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            // Loop and RAM disks come and go; any other will do.
+            let name = path.file_name()?.to_str()?.to_owned();
+            let usable = !["loop", "ram", "zram"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
+            usable.then(|| std::fs::read_to_string(path.join("dev")).ok())?
+        })
+        .next()
+        .expect("this test needs a block device (in a virtual machine: the module null_blk)")
+        .trim()
+        .to_owned()
+}
