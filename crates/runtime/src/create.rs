@@ -1,17 +1,18 @@
 //! The parent's side of making a container.
 
-use crate::birthplace::Birthplace;
+use crate::birthplace::{Birthplace, by_midwife};
 use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init::{self, Birth};
 use crate::labels::Labels;
+use crate::namespaces::Joined;
 use crate::options::{CreateOptions, Lifetime, OnBirth, Rootfs, Stdio};
 use crate::plan::{Plan, What};
 use crate::sources::{self, Source};
 use crate::{hierarchies, rootfs, userns};
-use barque_sys::mount::{Change, Propagation, set_attributes};
 use barque_sys::process::{CloneArgs, Cloned, Namespaces, clone_process, reap};
+use barque_types::spec::NamespaceKind;
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -114,13 +115,26 @@ impl Drop for Child {
 /// leaves nothing behind: no process, no mount.
 pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     // Everything that can be checked and opened without a container, first.
-    let plan = Plan::new(&options)?;
+    let join = std::mem::take(&mut options.join);
+    let joined = Joined::open(options.spec.linux.as_ref(), join)?;
+    let plan = Plan::new(&options, &joined)?;
     let labels = Labels::prepare(&plan.process.attributes)?;
-    let sources = sources::open(
-        &plan.mounts,
-        plan.root_propagation,
-        std::mem::take(&mut options.trees),
-    )?;
+    let unprivileged = !rustix::process::geteuid().is_root();
+    // Where only the child has the privilege to mount, or the right sight, it looks for itself.
+    let furnishes_itself = match &options.rootfs {
+        Rootfs::Directory(path) if joined.has(NamespaceKind::Mount) || unprivileged => {
+            Some(path.as_path())
+        }
+        _ => None,
+    };
+    let sources = match furnishes_itself {
+        Some(_) => Vec::new(),
+        None => sources::open(
+            &plan.mounts,
+            plan.root_propagation,
+            std::mem::take(&mut options.trees),
+        )?,
+    };
     let hierarchies = if plan
         .mounts
         .iter()
@@ -147,19 +161,22 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         labels: labels.as_ref(),
+        furnishes_itself,
+        unprivileged,
     };
-    let child = give_birth(&birth, &options)?;
+    let child = give_birth(&birth, &joined)?;
     // The child has its own copy; while ours is open, its death would not be an end of file.
     drop(theirs);
     let on_birth = options.on_birth.take();
-    let root = supply(&plan, &options.rootfs, &sources, on_birth, child.pid, &ours)?;
+    let rootfs = furnishes_itself.is_none().then_some(&options.rootfs);
+    let root = supply(&plan, rootfs, &sources, on_birth, child.pid, &ours)?;
     // The bind mounts are the child's now.
     drop(sources);
     await_ready(child, ours, root, &plan)
 }
 
 /// Clones the child. What it keeps of our descriptors is named here, one by one.
-fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
+fn give_birth(birth: &Birth<'_>, joined: &Joined) -> Result<Child> {
     let mut keep: Vec<BorrowedFd<'_>> = vec![birth.socket.as_fd()];
     keep.extend(birth.sources.iter().flatten().map(Source::fd));
     keep.extend(&birth.cgroup.v1_tasks);
@@ -186,14 +203,17 @@ fn give_birth(birth: &Birth<'_>, options: &CreateOptions<'_>) -> Result<Child> {
         into_cgroup: birth.cgroup.v2,
         sibling: false,
     };
-    let place = Birthplace::enter(birth.plan, &options.join)?;
+    if joined.is_one_way() {
+        return by_midwife(birth.plan, joined, args, &keep, || init::container(birth));
+    }
+    let place = Birthplace::enter(birth.plan, joined)?;
     let cloned = clone_process(args, &keep, || init::container(birth));
     let returned = place.leave();
     let child = Child::from(cloned.map_err(clone_failed)?);
     returned.map(|()| child)
 }
 
-fn clone_failed(errno: Errno) -> Error {
+pub(crate) fn clone_failed(errno: Errno) -> Error {
     let error = Error::step("making the container's process", errno);
     match errno {
         Errno::NOSPC | Errno::USERS => error
@@ -208,15 +228,17 @@ fn clone_failed(errno: Errno) -> Error {
 /// What only the parent can do for the newborn: its id maps, and mounts with the host's rights.
 fn supply(
     plan: &Plan,
-    rootfs: &Rootfs,
+    rootfs: Option<&Rootfs>,
     sources: &[Option<Source>],
     on_birth: Option<OnBirth<'_>>,
     pid: i32,
     socket: &Socket,
-) -> Result<OwnedFd> {
+) -> Result<Option<OwnedFd>> {
     let user_namespace = match &plan.id_maps {
         Some(maps) => {
-            userns::write_maps(pid, maps)?;
+            if plan.new.contains(Namespaces::USER) {
+                userns::write_maps(pid, maps)?;
+            }
             Some(userns::of_process(pid)?)
         }
         None => None,
@@ -232,19 +254,13 @@ fn supply(
         on_birth(pid)?;
     }
     sources::map_to_container(&plan.mounts, sources, idmap.map(|i| i.user_namespace))?;
-    let root = rootfs::mount(rootfs, idmap)?;
-    // Until the container is complete, nothing that it mounts may reach the host through a shared
-    // root directory; events from the host are let in if they are wanted in the end.
-    let propagation = match plan.root_propagation.0 {
-        Propagation::Slave | Propagation::Shared => Propagation::Slave,
-        _ => Propagation::Private,
-    };
-    let change = Change {
-        propagation: Some(propagation),
-        ..Change::default()
-    };
-    set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
-    match socket.send(&FromParent::Supplies { pid }, Some(root.as_fd())) {
+    let root = rootfs
+        .map(|rootfs| rootfs::mount_for(plan, rootfs, idmap))
+        .transpose()?;
+    match socket.send(
+        &FromParent::Supplies { pid },
+        root.as_ref().map(AsFd::as_fd),
+    ) {
         // It has failed already, and says why.
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(root),
         Err(e) => Err(Error::step(
@@ -255,7 +271,12 @@ fn supply(
 }
 
 /// Waits until the child is complete.
-fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd, plan: &Plan) -> Result<Created> {
+fn await_ready(
+    mut child: Child,
+    socket: Socket,
+    rootfs: Option<OwnedFd>,
+    plan: &Plan,
+) -> Result<Created> {
     let mut console = None;
     loop {
         match socket.receive::<FromChild>()? {
@@ -270,7 +291,10 @@ fn await_ready(mut child: Child, socket: Socket, rootfs: OwnedFd, plan: &Plan) -
                     Err(e) => return Err(Error::step("answering the container", e)),
                 }
             }
-            Some((FromChild::Ready { warnings }, _)) => {
+            Some((FromChild::Ready { warnings }, own_root)) => {
+                let rootfs = rootfs.or(own_root).ok_or_else(|| {
+                    Error::invalid("control socket", "a container without a root")
+                })?;
                 return Ok(Created {
                     pid: child.pid,
                     pidfd: child.duplicate()?,

@@ -10,10 +10,12 @@ use crate::create::{Child, Running};
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Session, affinity_failed};
 use crate::labels::Labels;
+use crate::namespaces::file_of;
 use crate::options::{ExecOptions, Stdio};
-use crate::plan::ProcessPlan;
+use crate::plan::{ProcessPlan, kind_bits};
 use barque_sys::process::{CloneArgs, Namespaces, clone_process, reap, setns};
 use barque_sys::scheduling::{affinity, set_affinity};
+use barque_types::spec::NamespaceKind;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -106,17 +108,22 @@ struct Target {
 
 impl Target {
     fn of(options: &ExecOptions<'_>) -> Result<Self> {
-        let mut namespaces = Namespaces::MOUNT
-            | Namespaces::PID
-            | Namespaces::NETWORK
-            | Namespaces::IPC
-            | Namespaces::UTS
-            | Namespaces::CGROUP;
-        // One's own user namespace cannot be entered again (setns(2)), and kernels without time
-        // namespaces refuse the flag: these two only when they differ from ours.
-        for (file, kind) in [("user", Namespaces::USER), ("time", Namespaces::TIME)] {
-            if differs(options.pid, file)? {
-                namespaces |= kind;
+        // Only those that differ from ours: one's own user namespace cannot be entered again (setns(2)),
+        // kernels without time namespaces refuse their flag, and an unprivileged caller has no right to
+        // enter what the container shares with the host.
+        let mut namespaces = Namespaces::NONE;
+        for kind in [
+            NamespaceKind::Mount,
+            NamespaceKind::Pid,
+            NamespaceKind::Network,
+            NamespaceKind::Ipc,
+            NamespaceKind::Uts,
+            NamespaceKind::Cgroup,
+            NamespaceKind::User,
+            NamespaceKind::Time,
+        ] {
+            if differs(options.pid, file_of(kind))? {
+                namespaces |= kind_bits(kind);
             }
         }
         // What was read above belongs to the target only if it is still alive now.
@@ -231,17 +238,8 @@ pub(crate) fn enter(pidfd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()>
 }
 
 /// Opens a namespace file of a process, for [`CreateOptions::join`](crate::CreateOptions::join).
-pub fn open_namespace(pid: i32, kind: barque_types::spec::NamespaceKind) -> Result<OwnedFd> {
-    let file = match kind {
-        barque_types::spec::NamespaceKind::Pid => "pid",
-        barque_types::spec::NamespaceKind::Network => "net",
-        barque_types::spec::NamespaceKind::Mount => "mnt",
-        barque_types::spec::NamespaceKind::Ipc => "ipc",
-        barque_types::spec::NamespaceKind::Uts => "uts",
-        barque_types::spec::NamespaceKind::User => "user",
-        barque_types::spec::NamespaceKind::Cgroup => "cgroup",
-        barque_types::spec::NamespaceKind::Time => "time",
-    };
+pub fn open_namespace(pid: i32, kind: NamespaceKind) -> Result<OwnedFd> {
+    let file = file_of(kind);
     let path = format!("/proc/{pid}/ns/{file}");
     match openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT | Errno::SRCH) => Err(Error::Gone { pid }),

@@ -8,6 +8,7 @@ use crate::channel::{self, FromChild};
 use crate::error::{Context as _, Error, Result};
 use crate::fsctx::{Context, attach, clone_tree};
 use crate::options::Rootfs;
+use crate::plan::Plan;
 use crate::seccomp::KernelVersion;
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use barque_sys::process::{CloneArgs, Namespaces, classic_mount, clone_process, reap, set_fs_ids};
@@ -36,6 +37,23 @@ pub(crate) fn mount(rootfs: &Rootfs, idmap: Option<Idmap<'_>>) -> Result<OwnedFd
         .to_string_lossy()
         .into_owned();
     mount_as_on(&release, rootfs, idmap)
+}
+
+/// The same, with the propagation that it has until the container is complete: nothing that is mounted
+/// in it may reach the host through a shared root directory; events from the host are let in if they
+/// are wanted in the end.
+pub(crate) fn mount_for(plan: &Plan, rootfs: &Rootfs, idmap: Option<Idmap<'_>>) -> Result<OwnedFd> {
+    let root = mount(rootfs, idmap)?;
+    let propagation = match plan.root_propagation.0 {
+        Propagation::Slave | Propagation::Shared => Propagation::Slave,
+        _ => Propagation::Private,
+    };
+    let change = Change {
+        propagation: Some(propagation),
+        ..Change::default()
+    };
+    set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
+    Ok(root)
 }
 
 /// The same in the way that a kernel of that release allows (newer ones allow the older ways too,

@@ -231,6 +231,16 @@ pub fn setns(target: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
     }))
 }
 
+/// What kind of namespace a descriptor refers to (`NS_GET_NSTYPE`, 4.11). `ENOTTY` when it is none.
+pub fn namespace_kind(fd: BorrowedFd<'_>) -> Result<Namespaces> {
+    /// `_IO(0xb7, 0x3)` of linux/nsfs.h.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: this request takes no argument and only returns an integer; other files answer ENOTTY.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    check(c_long::from(kind))?;
+    Ok(Namespaces(kind as u64))
+}
+
 /// Gives the caller new namespaces (unshare(2)).
 pub fn unshare(kinds: Namespaces) -> Result<()> {
     // SAFETY: `kinds` can hold namespace flags only, never CLONE_FILES or CLONE_VM, which would

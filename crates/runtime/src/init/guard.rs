@@ -19,10 +19,14 @@ use rustix::process::{
 /// program ever executes it, and `execve` replaces the mapping.
 pub(super) fn arm(tied_to_caller: bool) -> Result<()> {
     if tied_to_caller {
-        set_parent_process_death_signal(Some(Signal::KILL))
-            .step(|| "asking to die with the parent")?;
+        tie()?;
     }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "closing itself to tracers")
+}
+
+/// The first of the two alone.
+pub(super) fn tie() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).step(|| "asking to die with the parent")
 }
 
 /// Takes back that it dies with its parent, for a container that outlives the one who makes it.

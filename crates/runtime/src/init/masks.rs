@@ -84,6 +84,13 @@ pub(super) fn sysctl(parameters: &[(String, String)]) -> Result<()> {
     let proc = proc.mount(Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC)?;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     for (name, value) in parameters {
+        // The file is the host's root's, also in a user namespace (`proc_do_uts_string`); the system call
+        // asks for CAP_SYS_ADMIN over the UTS namespace.
+        if name == "kernel/domainname" {
+            rustix::system::setdomainname(value.trim_end().as_bytes())
+                .step(|| format!("setting the kernel parameter {name} to {value:?}"))?;
+            continue;
+        }
         let path = Path::new("sys").join(name);
         open_resolved(&proc, &path, OFlags::WRONLY, beneath)
             .and_then(|fd| rustix::io::write(fd, value.as_bytes()))

@@ -27,9 +27,10 @@ use crate::error::{Context, Error, Result};
 use crate::hierarchies::Hierarchy;
 use crate::hooks::{self, Status};
 use crate::labels::Labels;
-use crate::options::{CgroupJoin, Lifetime, Stdio};
+use crate::options::{CgroupJoin, Lifetime, Rootfs, Stdio};
 use crate::plan::{Plan, ProcessPlan};
-use crate::sources::Source;
+use crate::rootfs;
+use crate::sources::{self, Source};
 use barque_sys::process::{CloneArgs, Namespaces, clone_process};
 use rustix::fs::{Mode, OFlags};
 use std::convert::Infallible;
@@ -39,6 +40,7 @@ use std::path::Path;
 pub(crate) use place::join_cgroups;
 
 /// What the parent has prepared for the child before its birth.
+#[derive(Clone, Copy)]
 pub(crate) struct Birth<'a> {
     pub plan: &'a Plan,
     pub socket: &'a Socket,
@@ -56,6 +58,11 @@ pub(crate) struct Birth<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub labels: Option<&'a Labels>,
+    /// The directory of the root, when the child is to mount it and the sources itself: what the
+    /// parent sees or may do is not what counts.
+    pub furnishes_itself: Option<&'a Path>,
+    /// Whether the parent is another user than root.
+    pub unprivileged: bool,
 }
 
 /// Runs in the first process of a new container; returns only after a failure, which it has
@@ -155,7 +162,11 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     // First of all, so that no orphan can be left behind: die with the parent, and be of no use
     // to anybody who might see us.
     guard::oom_score(process.oom_score_adj, &mut warnings);
-    guard::arm(true)?;
+    match birth.unprivileged {
+        // A parent without privilege may write the id maps only of a process that it could trace.
+        true => guard::tie()?,
+        false => guard::arm(true)?,
+    }
     rustix::process::umask(Mode::empty());
 
     // While the parent writes the id maps and mounts the root file system, enter the cgroups: from
@@ -184,6 +195,19 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
 
     // The file systems. Nothing of it may reach the host, hence propagation first.
     root::cut_propagation()?;
+    let own = match (root, birth.furnishes_itself) {
+        (None, Some(path)) => furnish_itself(plan, path)?,
+        (Some(root), None) => (root, Vec::new()),
+        _ => return Err(orphaned()),
+    };
+    let root = own.0;
+    let birth = &match birth.furnishes_itself {
+        Some(_) => Birth {
+            sources: &own.1,
+            ..*birth
+        },
+        None => *birth,
+    };
     root::attach(&root, birth.place)?;
     root::spread(&root, plan)?;
     let late = mounts::all(birth, &root, &cgroup_paths)?;
@@ -228,7 +252,12 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
         guard::disarm()?;
     }
     // Everything that can fail early has failed by now. Stop, until the caller says go.
-    say(birth.socket, &FromChild::Ready { warnings })?;
+    let ours = birth.furnishes_itself.map(|_| root.as_fd());
+    birth
+        .socket
+        .send(&FromChild::Ready { warnings }, ours)
+        .step(|| "answering the parent")?;
+    drop(root);
     let door = wait_for_start(birth)?;
     let socket = door.as_ref().unwrap_or(birth.socket);
     let executed = hooks::run_as_program(
@@ -242,6 +271,22 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
         Some(_) => Ok(report(socket, executed)),
         None => executed.map(|never| match never {}),
     }
+}
+
+/// The root and the sources, looked up from where we are and mounted with our own rights.
+fn furnish_itself(plan: &Plan, path: &Path) -> Result<(OwnedFd, Vec<Option<Source>>)> {
+    let sources = sources::open(&plan.mounts, plan.root_propagation, Vec::new())?;
+    if plan.id_maps.is_some() {
+        let own = rustix::fs::open(
+            "/proc/self/ns/user",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .step(|| "opening our own user namespace")?;
+        sources::map_to_container(&plan.mounts, &sources, Some(own.as_fd()))?;
+    }
+    let root = rootfs::mount_for(plan, &Rootfs::Directory(path.to_owned()), None)?;
+    Ok((root, sources))
 }
 
 /// The hooks between the mounts and the root.
@@ -291,9 +336,9 @@ fn say(socket: &Socket, message: &FromChild) -> Result<()> {
 }
 
 /// The root file system, and our own pid outside.
-fn supplies(socket: &Socket) -> Result<(OwnedFd, i32)> {
+fn supplies(socket: &Socket) -> Result<(Option<OwnedFd>, i32)> {
     match socket.receive::<FromParent>()? {
-        Some((FromParent::Supplies { pid }, Some(root))) => Ok((root, pid)),
+        Some((FromParent::Supplies { pid }, root)) => Ok((root, pid)),
         _ => Err(orphaned()),
     }
 }

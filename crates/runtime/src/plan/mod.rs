@@ -17,12 +17,12 @@ pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
 
 use crate::error::{Error, Result};
 use crate::hooks::HookPlan;
+use crate::namespaces::{Joined, path_of};
 use crate::{CreateOptions, Stdio};
 use barque_sys::mount::Propagation;
 use barque_sys::process::Namespaces;
 use barque_types::spec::{self, IdMapping, NamespaceKind, TimeOffset};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// What is to be made of a container's specification.
 #[derive(Debug)]
@@ -31,9 +31,7 @@ pub(crate) struct Plan {
     pub id: String,
     /// Namespaces that are made new (the cgroup namespace among them).
     pub new: Namespaces,
-    /// Namespaces that are joined by path.
-    pub join_paths: Vec<(NamespaceKind, PathBuf)>,
-    /// The map of the new user namespace, when there is one.
+    /// The map of the user namespace, when there is one that is new or joined.
     pub id_maps: Option<IdMaps>,
     /// Clock offsets of a new time namespace.
     pub time_offsets: BTreeMap<String, TimeOffset>,
@@ -79,6 +77,28 @@ impl IdMaps {
         (of(&self.uid), of(&self.gid))
     }
 
+    /// Whether both say the same, in whatever order and whatever pieces.
+    fn same(&self, other: &Self) -> bool {
+        let of = |map: &[IdMapping]| {
+            let mut map: Vec<(u32, u32, u32)> = map
+                .iter()
+                .filter(|m| m.size > 0)
+                .map(|m| (m.container_id, m.host_id, m.size))
+                .collect();
+            map.sort_unstable();
+            map.dedup_by(|b, a| {
+                let follows =
+                    a.0.checked_add(a.2) == Some(b.0) && a.1.checked_add(a.2) == Some(b.1);
+                if follows {
+                    a.2 += b.2;
+                }
+                follows
+            });
+            map
+        };
+        of(&self.uid) == of(&other.uid) && of(&self.gid) == of(&other.gid)
+    }
+
     /// Whether a group id of the container has an id outside.
     fn maps_gid(&self, gid: u32) -> bool {
         self.gid
@@ -103,15 +123,14 @@ pub(crate) fn kind_bits(kind: NamespaceKind) -> Namespaces {
 
 impl Plan {
     /// Checks and parses everything that can be checked without touching the system.
-    pub fn new(options: &CreateOptions<'_>) -> Result<Self> {
+    pub fn new(options: &CreateOptions<'_>, joined: &Joined) -> Result<Self> {
         let spec = options.spec;
         let empty = spec::Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&empty);
         refuse_unsupported(linux)?;
-        let (new, join_paths, mentioned) = namespaces(options, linux)?;
-        let id_maps = id_maps(linux, new)?;
-        if (spec.hostname.is_some() || spec.domainname.is_some())
-            && !mentioned.contains(Namespaces::UTS)
+        let (new, own) = namespaces(linux, joined)?;
+        let id_maps = id_maps(linux, new, joined)?;
+        if (spec.hostname.is_some() || spec.domainname.is_some()) && !own.contains(Namespaces::UTS)
         {
             return Err(Error::invalid(
                 "hostname",
@@ -141,7 +160,6 @@ impl Plan {
         Ok(Self {
             id: options.id.to_owned(),
             new,
-            join_paths,
             id_maps,
             time_offsets: linux.time_offsets.clone(),
             hostname: spec.hostname.clone(),
@@ -152,77 +170,78 @@ impl Plan {
             devices: linux.devices.clone(),
             masked: linux.masked_paths.clone(),
             readonly: linux.readonly_paths.clone(),
-            sysctl: sysctl::parse(&linux.sysctl, mentioned)?,
+            sysctl: sysctl::parse(&linux.sysctl, own)?,
             hooks: HookPlan::new(options.id, options.bundle, spec)?,
             process,
         })
     }
 }
 
-/// Sorts the namespaces into new ones, those joined by path, and all that are not the host's.
-#[allow(clippy::type_complexity)] // three parts of one answer, used once
-fn namespaces(
-    options: &CreateOptions<'_>,
-    linux: &spec::Linux,
-) -> Result<(Namespaces, Vec<(NamespaceKind, PathBuf)>, Namespaces)> {
-    let (mut new, mut paths, mut seen) = (Namespaces::NONE, Vec::new(), Namespaces::NONE);
-    for (kind, _) in &options.join {
-        seen |= kind_bits(*kind);
-    }
-    let by_fd = seen;
-    let mut listed = Namespaces::NONE;
+/// The kinds that are made new, and all that are not the caller's own.
+fn namespaces(linux: &spec::Linux, joined: &Joined) -> Result<(Namespaces, Namespaces)> {
+    let (mut new, mut listed) = (Namespaces::NONE, Namespaces::NONE);
     for namespace in &linux.namespaces {
         let bit = kind_bits(namespace.kind);
-        let name = format!("linux.namespaces: {:?}", namespace.kind).to_lowercase();
         if listed.contains(bit) {
+            let name = format!("linux.namespaces: {:?}", namespace.kind).to_lowercase();
             return Err(Error::invalid(name, "is listed twice"));
         }
         listed |= bit;
-        if by_fd.contains(bit) {
-            continue;
-        }
-        seen |= bit;
-        match &namespace.path {
-            None => new |= bit,
-            Some(path) => paths.push((namespace.kind, path.clone())),
+        if path_of(namespace).is_none() && !joined.has(namespace.kind) {
+            new |= bit;
         }
     }
-    if seen.without(new).contains(Namespaces::USER) {
-        return Err(Error::invalid(
-            "linux.namespaces: user",
-            "joining a user namespace is not supported; give id mappings for a new one",
-        ));
-    }
-    if !new.contains(Namespaces::MOUNT) {
+    // In the host's, the mounts of the container would be the host's, and so would be its new root.
+    if !new.contains(Namespaces::MOUNT) && !joined.foreign.contains(Namespaces::MOUNT) {
         return Err(Error::invalid(
             "linux.namespaces: mount",
-            "a container needs a new mount namespace",
+            "a container needs a mount namespace that is not the host's",
         ));
     }
-    Ok((new, paths, seen))
+    if !linux.time_offsets.is_empty() && !new.contains(Namespaces::TIME) {
+        return Err(Error::invalid(
+            "linux.timeOffsets",
+            "need a new time namespace",
+        ));
+    }
+    Ok((new, new | joined.foreign))
 }
 
-fn id_maps(linux: &spec::Linux, new: Namespaces) -> Result<Option<IdMaps>> {
-    let (uid, gid) = (&linux.uid_mappings, &linux.gid_mappings);
-    if !new.contains(Namespaces::USER) {
-        if !uid.is_empty() || !gid.is_empty() {
+/// The maps of a user namespace that is new, or that is joined and has them already.
+fn id_maps(linux: &spec::Linux, new: Namespaces, joined: &Joined) -> Result<Option<IdMaps>> {
+    let given = IdMaps {
+        uid: linux.uid_mappings.clone(),
+        gid: linux.gid_mappings.clone(),
+    };
+    let none = given.uid.is_empty() && given.gid.is_empty();
+    let maps = match &joined.id_maps {
+        // containerd repeats the pod's mappings beside the path.
+        Some(theirs) if !none && !given.same(theirs) => {
             return Err(Error::invalid(
                 "linux.uidMappings",
-                "id mappings need a new user namespace",
+                "differ from those of the user namespace that is joined",
             ));
         }
-        return Ok(None);
-    }
-    for (name, map) in [("linux.uidMappings", uid), ("linux.gidMappings", gid)] {
+        Some(theirs) => theirs.clone(),
+        None if new.contains(Namespaces::USER) => given,
+        None if none => return Ok(None),
+        None => {
+            return Err(Error::invalid(
+                "linux.uidMappings",
+                "id mappings need a user namespace",
+            ));
+        }
+    };
+    for (name, map) in [
+        ("linux.uidMappings", &maps.uid),
+        ("linux.gidMappings", &maps.gid),
+    ] {
         // The container is set up by its own root: without one, nothing in it could be mounted.
         if !map.iter().any(|m| m.container_id == 0 && m.size > 0) {
             return Err(Error::invalid(name, "must map id 0 of the container"));
         }
     }
-    Ok(Some(IdMaps {
-        uid: uid.clone(),
-        gid: gid.clone(),
-    }))
+    Ok(Some(maps))
 }
 
 fn root_propagation(value: Option<&str>) -> Result<(Propagation, bool)> {

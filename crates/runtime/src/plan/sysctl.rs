@@ -63,6 +63,9 @@ fn path(name: &str, own: Namespaces) -> Result<String> {
         (Namespaces::IPC, "IPC")
     } else if dotted == "kernel.domainname" {
         (Namespaces::UTS, "UTS")
+    } else if path.starts_with("user/") {
+        // Limits of the user namespace on what may be made in it (namespaces(7)).
+        (Namespaces::USER, "user")
     } else if dotted == "kernel.hostname" {
         return Err(Error::invalid(what(), "use the hostname setting instead"));
     } else {
@@ -110,5 +113,9 @@ mod tests {
             assert!(path(name, all).is_err(), "{name}");
         }
         assert!(path("net.ipv4.ip_forward", Namespaces::IPC).is_err());
+        assert!(path("user.max_net_namespaces", all).is_err());
+        assert!(path("user.max_net_namespaces", all | Namespaces::USER).is_ok());
+        assert!(path("kernel.domainname", Namespaces::IPC).is_err());
+        assert!(path("kernel.domainname", all).is_ok());
     }
 }

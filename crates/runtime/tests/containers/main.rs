@@ -13,6 +13,7 @@ mod escape;
 mod exec;
 mod hooks;
 mod mounts;
+mod namespaces;
 mod process;
 mod support;
 mod users;
@@ -31,6 +32,7 @@ fn cases() -> Vec<Case> {
         users::CASES,
         process::CASES,
         attributes::CASES,
+        namespaces::CASES,
         exec::CASES,
         hooks::CASES,
         escape::CASES,
