@@ -12,6 +12,9 @@ mod criu;
 mod escape;
 mod exec;
 mod hooks;
+mod mount_options;
+mod mount_places;
+mod mountinfo;
 mod mounts;
 mod namespaces;
 mod process;
@@ -29,6 +32,8 @@ fn cases() -> Vec<Case> {
     [
         basics::CASES,
         mounts::CASES,
+        mount_options::CASES,
+        mount_places::CASES,
         users::CASES,
         process::CASES,
         attributes::CASES,
