@@ -203,3 +203,11 @@ fn who_insists_gets_the_prompt_back() {
     // It is the client that went.
     assert_eq!(barque.status("box"), "running");
 }
+
+#[test]
+fn ps_quotes_the_arguments_that_hold_spaces() {
+    let barque = Barque::with_busybox();
+    barque.ok(["create", "busybox", "sh", "-c", "echo a b", "c"]);
+    let shown = barque.ok(["ps", "-a", "--no-trunc", "--format", "{{.Command}}"]);
+    assert_eq!(shown, "\"sh -c 'echo a b' c\"");
+}

@@ -63,7 +63,7 @@ impl Containers<'_> {
                 .as_ref()
                 .map(|used| used.id.to_string())
                 .unwrap_or_default(),
-            command: config.process.argv().join(" "),
+            command: command_line(&config.process.argv()),
             created: config.created.unix_secs(),
             ports: Vec::new(),
             labels: config.process.labels.clone(),
@@ -138,6 +138,19 @@ impl Window {
         self.after.is_none_or(|after| created > after)
             && self.before.is_none_or(|before| created < before)
     }
+}
+
+/// Docker's way to show a command: an argument that holds a space stands in quotes, the program never does.
+fn command_line<S: AsRef<str>>(argv: &[S]) -> String {
+    let mut shown = String::new();
+    for (n, word) in argv.iter().map(AsRef::as_ref).enumerate() {
+        match (n, word.contains(' ')) {
+            (0, _) => shown.push_str(word),
+            (_, true) => shown.push_str(&format!(" '{word}'")),
+            (_, false) => shown.push_str(&format!(" {word}")),
+        }
+    }
+    shown
 }
 
 fn check_filters(filters: &[(String, String)]) -> Result<()> {
