@@ -238,11 +238,18 @@ fn rule(allow: bool, kind: &str, numbers: (Option<i64>, Option<i64>), access: &s
     }
 }
 
-/// The device access rules of an ordinary container: nothing, then making (not opening) any node,
-/// then the default devices, terminals and `/dev/net/tun` left out.
+/// The device access rules of an ordinary container: nothing but [`supplied_device_rules`].
 pub fn device_rules() -> Vec<DeviceRule> {
+    let mut rules = vec![rule(false, "a", (None, None), "rwm")];
+    rules.extend(supplied_device_rules());
+    rules
+}
+
+/// What every container may do, whatever its configuration denies: make (not open) any node, and use
+/// those that the runtime itself supplies, the terminals among them. Callers rely on it (Docker's rules
+/// leave `/dev/ptmx` out). `/dev/net/tun` is not among them: whoever wants it names it.
+pub(crate) fn supplied_device_rules() -> Vec<DeviceRule> {
     let mut rules = vec![
-        rule(false, "a", (None, None), "rwm"),
         rule(true, "c", (None, None), "m"),
         rule(true, "b", (None, None), "m"),
     ];

@@ -1,6 +1,7 @@
 //! The cgroups of a container: where its configuration wants them.
 
 use super::record::GroupRecord;
+use crate::defaults;
 use crate::error::Result;
 use barque_cgroup::{Cgroup, Layout};
 use barque_types::spec::{Resources, Spec};
@@ -24,17 +25,25 @@ pub(super) fn place(id: &str, spec: &Spec) -> GroupRecord {
 
 /// Makes them and sets the limits; returns what could not be limited, too.
 pub(super) fn make(record: &GroupRecord, spec: &Spec) -> Result<(Cgroup, Vec<String>)> {
-    let none = Resources::default();
     let resources = spec
         .linux
         .as_ref()
-        .and_then(|linux| linux.resources.as_ref());
+        .and_then(|linux| linux.resources.clone());
     let layout = Layout::detect()?;
     Ok(Cgroup::create(
         &layout,
         &record.path,
-        resources.unwrap_or(&none),
+        &with_supplied_devices(resources.unwrap_or_default()),
     )?)
+}
+
+/// Whoever restricts the devices still gets those that the runtime supplies (config-linux.md, "Default
+/// Devices"), as with runc: its callers' rules do not name them all.
+fn with_supplied_devices(mut resources: Resources) -> Resources {
+    if !resources.devices.is_empty() {
+        resources.devices.extend(defaults::supplied_device_rules());
+    }
+    resources
 }
 
 /// Opens them; `None` when they are gone, or were never made.
