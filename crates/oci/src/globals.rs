@@ -53,6 +53,8 @@ pub(crate) struct Globals {
     pub home: Home,
     pub log: LogTarget,
     pub systemd: bool,
+    /// The criu program; a name when it is not found.
+    pub criu: PathBuf,
 }
 
 impl Globals {
@@ -95,8 +97,21 @@ impl Globals {
                 debug: parsed.has("debug"),
             },
             systemd,
+            criu: criu(parsed, env),
         })
     }
+}
+
+/// As the shell would find it.
+fn criu(parsed: &Parsed, env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    if let Some(path) = parsed.last("criu").filter(|path| !path.is_empty()) {
+        return PathBuf::from(path);
+    }
+    let directories = env("PATH").unwrap_or_default();
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join("criu"))
+        .find(|path| path.is_absolute() && path.is_file())
+        .unwrap_or_else(|| PathBuf::from("criu"))
 }
 
 /// Never runc's own directory: what lies there is runc's, and ours would puzzle it.

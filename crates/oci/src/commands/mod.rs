@@ -1,11 +1,13 @@
 //! The commands, one file each; what several of them share stands here.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
 mod kill;
 mod list;
 mod pause;
+mod restore;
 mod run;
 mod start;
 mod state;
@@ -53,6 +55,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     list::COMMAND,
     pause::PAUSE,
     pause::RESUME,
+    checkpoint::COMMAND,
+    restore::COMMAND,
 ];
 
 impl Command {

@@ -172,7 +172,7 @@ impl Home {
         })
     }
 
-    fn make_root(&self) -> Result<()> {
+    pub(super) fn make_root(&self) -> Result<()> {
         match mkdirat(CWD, &self.root, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => return Ok(()),
             Err(Errno::NOENT) => {}
@@ -188,7 +188,7 @@ impl Home {
 }
 
 /// Whether the container's processes are in a pid namespace that outlives its first process.
-fn shares_pids(spec: &Spec) -> bool {
+pub(super) fn shares_pids(spec: &Spec) -> bool {
     let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
     !namespaces
         .filter(|n| n.kind == NamespaceKind::Pid)
@@ -197,15 +197,15 @@ fn shares_pids(spec: &Spec) -> bool {
 
 /// An id that is ours, with all that stands behind it; undone when it is dropped.
 #[derive(Debug)]
-struct Claim {
-    dir: PathBuf,
+pub(super) struct Claim {
+    pub dir: PathBuf,
     _lock: FileLock,
-    group: Option<Cgroup>,
+    pub group: Option<Cgroup>,
     kept: bool,
 }
 
 impl Claim {
-    fn new(dir: PathBuf, id: &str) -> Result<Self> {
+    pub fn new(dir: PathBuf, id: &str) -> Result<Self> {
         match mkdirat(CWD, &dir, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Err(Error::Exists { id: id.to_owned() }),
@@ -221,7 +221,7 @@ impl Claim {
         })
     }
 
-    fn record(&self, known: &Record) -> Result<()> {
+    pub fn record(&self, known: &Record) -> Result<()> {
         // No fsync: a power cut ends the container, and the root is on a tmpfs.
         Ok(record::store(
             &self.dir.join("state.json"),
@@ -230,7 +230,7 @@ impl Claim {
         )?)
     }
 
-    fn keep(mut self) {
+    pub fn keep(mut self) {
         self.kept = true;
     }
 }

@@ -18,6 +18,7 @@
 //! it. The first process dies with its maker until it is recorded and [let go](crate::Created::let_go).
 
 mod bundle;
+mod checkpoint;
 mod container;
 mod create;
 mod delete;
@@ -26,6 +27,7 @@ mod groups;
 mod record;
 
 pub use bundle::load as load_bundle;
+pub use checkpoint::{CheckpointRequest, RestoreRequest, Restored};
 pub use container::{Container, StateView};
 pub use create::{CreateRequest, Made};
 pub use exec::{ExecRequest, Session};
