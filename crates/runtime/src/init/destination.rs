@@ -37,6 +37,7 @@ pub(super) fn open(
     source: Option<&Source>,
     root: BorrowedFd<'_>,
 ) -> Result<OwnedFd> {
+    guard_proc(mount, source)?;
     let place = match &mount.what {
         What::Filesystem(Filesystem { kind, .. }) if matches!(kind.as_str(), "proc" | "sysfs") => {
             real_directory(mount, root)?
@@ -61,7 +62,7 @@ pub(super) fn open(
             "the destination is the root",
         ));
     }
-    guard_proc(mount, source, root, &there)?;
+    guard_proc_by_another_name(mount, root, &there)?;
     Ok(place)
 }
 
@@ -107,35 +108,46 @@ fn identity(fd: impl AsFd) -> rustix::io::Result<Statx> {
     statx(fd, "", AtFlags::EMPTY_PATH, mask)
 }
 
+const INSIDE_PROC: &str = "it is inside /proc, which no mount may change";
+
 /// Keeps a container's `/proc` what it says it is: over it only another procfs, and within it only
 /// some files that have no power. Programs of the container, and runtimes that enter it later, read and
 /// write `/proc` trusting it (CVE-2019-16884, CVE-2025-52881).
-fn guard_proc(
+fn guard_proc(mount: &MountPlan, source: Option<&Source>) -> Result<()> {
+    let path = lexical(&mount.destination);
+    let why = if path == Path::new("/proc") {
+        match (&mount.what, source) {
+            (What::Filesystem(Filesystem { kind, .. }), _) if kind == "proc" => return Ok(()),
+            (_, Some(Source::Tree { tree, .. })) if is_proc_root(tree) => return Ok(()),
+            _ => "only a procfs can be mounted over /proc",
+        }
+    } else if !path.starts_with("/proc") || is_proc_file(&path) {
+        return Ok(());
+    } else {
+        INSIDE_PROC
+    };
+    Err(Error::invalid(mount.describe(), why))
+}
+
+fn is_proc_file(path: &Path) -> bool {
+    PROC_FILES.iter().any(|file| path == Path::new(file))
+}
+
+/// The same for a place in `/proc` that is reached through a link.
+fn guard_proc_by_another_name(
     mount: &MountPlan,
-    source: Option<&Source>,
     root: BorrowedFd<'_>,
     there: &Statx,
 ) -> Result<()> {
     let path = lexical(&mount.destination);
-    let refuse = |why: &str| Err(Error::invalid(mount.describe(), why));
-    if path == Path::new("/proc") {
-        return match (&mount.what, source) {
-            (What::Filesystem(Filesystem { kind, .. }), _) if kind == "proc" => Ok(()),
-            (_, Some(Source::Tree { tree, .. })) if is_proc_root(tree) => Ok(()),
-            _ => refuse("only a procfs can be mounted over /proc"),
-        };
-    }
-    let within_by_name = path.starts_with("/proc");
-    if within_by_name && PROC_FILES.iter().any(|file| path == Path::new(file)) {
+    if path == Path::new("/proc") || is_proc_file(&path) {
         return Ok(());
     }
-    // By another name: through a link, or a second `..`.
-    let proc = path::open_in(root, Path::new("/proc"), OFlags::PATH).ok();
-    let within = proc.is_some_and(|proc| {
+    let within = path::open_in(root, Path::new("/proc"), OFlags::PATH).is_ok_and(|proc| {
         is_proc_root(&proc) && identity(&proc).is_ok_and(|p| p.stx_mnt_id == there.stx_mnt_id)
     });
-    if within_by_name || within {
-        return refuse("it is inside /proc, which no mount may change");
+    if within {
+        return Err(Error::invalid(mount.describe(), INSIDE_PROC));
     }
     Ok(())
 }

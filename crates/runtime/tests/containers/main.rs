@@ -18,6 +18,7 @@ mod mountinfo;
 mod mounts;
 mod namespaces;
 mod process;
+mod security;
 mod support;
 mod users;
 mod vm;
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
         exec::CASES,
         hooks::CASES,
         escape::CASES,
+        security::CASES,
         cgroups::CASES,
         criu::CASES,
         vm::CASES,
@@ -71,6 +73,11 @@ fn main() -> ExitCode {
         && flag == "--break-out"
     {
         return escape::break_out(path);
+    }
+    if let [flag, a, b] = &args[..]
+        && flag == "--exchange"
+    {
+        return security::exchange(a, b);
     }
     if args == ["--initramfs"] {
         return vm::return_to_the_initramfs();
