@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// The Debian packages that the tests use, beyond what a Debian with Rust and git has. The one list.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 13] = [
     "busybox-static",  // the userland of the test images
     "docker-registry", // a real registry to pull from
     "procps",          // `ps` inside and outside, in the walk-through
@@ -16,6 +16,10 @@ const PACKAGES: [&str; 9] = [
     "openssl",         // certificates, for a registry with a private authority
     "e2fsprogs",       // mkfs.ext4, for a virtual machine's disk
     "perl",            // system calls without a C compiler, for the seccomp tests
+    "containerd",      // callers of the OCI runtime: `ctr run`,
+    "docker.io",       // `docker run --runtime`,
+    "podman",          // `podman --runtime`,
+    "buildah",         // and `RUN` of a build
 ];
 
 /// A machine with a pure cgroup v2 kernel, for the tests that boot one.
@@ -150,12 +154,14 @@ fn install() -> Result<()> {
     .with_context(|| format!("the tests need the Debian packages {}", missing.join(" ")))
 }
 
-/// apt-get without questions and without starting services: a registry on port 5000 is not wanted.
+/// apt-get without questions and without starting services, be it by init scripts or by systemd: neither a
+/// registry on port 5000 nor a dockerd that changes the firewall is wanted.
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("RUNLEVEL", "1")
+        .env("SYSTEMD_OFFLINE", "1")
         .stdin(Stdio::null());
     command
 }

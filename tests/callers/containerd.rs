@@ -1,0 +1,217 @@
+//! containerd 1.6 with its runc shim, by `ctr`.
+
+use crate::machine::{IMAGE, Machine};
+use crate::{HUNGRY, POLITE, Shared, on_a_terminal};
+use barque_testkit::{Cmd, Output, Running, poll};
+use std::sync::Arc;
+
+const SOCKET: &str = "/run/ctd.sock";
+
+/// A daemon on a machine of its own.
+struct Containerd {
+    _daemon: Running,
+    machine: Machine,
+}
+
+static SHARED: Shared<Containerd> = Shared::new();
+
+impl Containerd {
+    #[track_caller]
+    fn shared() -> Arc<Self> {
+        SHARED.get(Self::start)
+    }
+
+    #[track_caller]
+    fn start() -> Self {
+        let machine = Machine::new();
+        // Without the plugins that look for what is not there, and the one that pulls a pause image.
+        let config = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"/run/ctd\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = \"{SOCKET}\"\n[ttrpc]\naddress = \"{SOCKET}.ttrpc\"\n",
+            machine.name("containerd")
+        );
+        std::fs::write(machine.path("config.toml"), config).expect("write the configuration");
+        let daemon = machine
+            .cmd(["containerd", "--config", &machine.name("config.toml")])
+            .timeout(std::time::Duration::from_secs(3600))
+            .spawn_without_stdin();
+        let containerd = Self {
+            _daemon: daemon,
+            machine,
+        };
+        poll::until("containerd answers", || {
+            containerd.ctr(["version"]).output().code == 0
+        });
+        let archive = containerd.machine.name("image.tar");
+        containerd.ctr(["image", "import", &archive]).output().ok();
+        containerd
+    }
+
+    fn ctr<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
+        let cmd = self.machine.cmd(["ctr", "--address", SOCKET]);
+        cmd.args(args)
+    }
+
+    /// `ctr run` with these flags of a container that is gone afterwards.
+    #[track_caller]
+    fn run(&self, id: &str, flags: &[&str], command: &[&str]) -> Output {
+        self.started(&[&["--rm"], flags].concat(), id, command)
+            .output()
+    }
+
+    fn started(&self, flags: &[&str], id: &str, command: &[&str]) -> Cmd {
+        let binary = self.machine.name("barque-oci");
+        self.ctr(["run", "--runc-binary", &binary])
+            .args(flags)
+            .args([IMAGE, id])
+            .args(command)
+    }
+
+    fn task<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.ctr(["task"]).args(args).output()
+    }
+
+    fn status(&self, id: &str) -> String {
+        let list = self.task(["ls"]).ok();
+        let line = list.lines().into_iter().find(|line| line.starts_with(id));
+        line.and_then(|line| line.split_whitespace().nth(2).map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// Kills the task and removes the container.
+    #[track_caller]
+    fn remove(&self, id: &str) {
+        self.task(["kill", "--signal", "KILL", id]).ok();
+        poll::until("the task has stopped", || self.status(id) == "STOPPED");
+        self.task(["rm", id]).ok().says(&["exit code 137"]);
+        self.ctr(["container", "rm", id]).output().ok();
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.machine
+                .assert_clean(&["default"], "/run/containerd/runc/default");
+        }
+    }
+}
+
+#[test]
+fn ctr_runs_and_reports_ends() {
+    let containerd = Containerd::shared();
+    let output = containerd.run("ends-0", &[], &["sh", "-c", "echo said; id -u; exit 3"]);
+    assert_eq!(output.exits(3).text(), "said\n0");
+    containerd
+        .run("ends-1", &[], &["nope"])
+        .exits(1)
+        .says(&["executable file not found in $PATH"]);
+    containerd
+        .run("ends-2", &[], &["/etc/passwd"])
+        .exits(1)
+        .says(&["permission denied"]);
+    let flags = ["--env", "A=b", "--cwd", "/tmp", "--read-only"];
+    let script = "pwd; echo $A; touch /x 2>&1";
+    let output = containerd.run("ends-3", &flags, &["sh", "-c", script]);
+    let text = output.exits(1).text();
+    assert!(
+        text.starts_with("/tmp\nb\n") && text.contains("Read-only"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ctr_limits_and_confines() {
+    let containerd = Containerd::shared();
+    let flags = ["--memory-limit", "20000000"];
+    containerd.run("limits-0", &flags, &HUNGRY).exits(137);
+    let show = [
+        "grep",
+        "-E",
+        "^(Seccomp|CapEff|NoNewPrivs)",
+        "/proc/self/status",
+    ];
+    let output = containerd.run("limits-1", &["--seccomp"], &show).ok();
+    assert!(output.text().contains("Seccomp:\t2"), "{output}");
+    let script = "mount -t tmpfs x /mnt && test -w /proc/sys/kernel && ls /dev | wc -l";
+    let output = containerd.run("limits-2", &["--privileged"], &["sh", "-c", script]);
+    let devices: u32 = output.ok().text().parse().expect("a number");
+    assert!(devices > 20, "{devices}");
+    let ids = ["--uidmap", "0:100000:1000", "--gidmap", "0:100000:1000"];
+    let output = containerd.run("limits-3", &ids, &["cat", "/proc/self/uid_map"]);
+    let words: Vec<String> = output
+        .ok()
+        .text()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(words, ["0", "100000", "1000"]);
+    // Joined by path: the daemon's own network.
+    let join = ["--with-ns", "network:/proc/1/ns/net"];
+    let own = containerd
+        .machine
+        .cmd(["readlink", "/proc/1/ns/net"])
+        .output()
+        .ok();
+    let output = containerd.run("limits-4", &join, &["readlink", "/proc/self/ns/net"]);
+    assert_eq!(output.ok().text(), own.text());
+}
+
+#[test]
+fn ctr_works_on_a_running_task() {
+    let containerd = Containerd::shared();
+    let dir = containerd.machine.name("");
+    let mount = format!("type=bind,src={dir},dst=/mnt,options=rbind:ro");
+    let id = "task";
+    containerd
+        .started(&["--detach", "--mount", &mount], id, &["sh", "-c", POLITE])
+        .output()
+        .ok();
+    assert_eq!(containerd.status(id), "RUNNING");
+    let exec = |name: &str, command: &[&str]| {
+        let head = ["task", "exec", "--exec-id", name, id];
+        containerd.ctr(head).args(command).output()
+    };
+    let output = exec("e0", &["sh", "-c", "ls /mnt/image.tar; exit 5"]);
+    assert_eq!(output.exits(5).text(), "/mnt/image.tar");
+    exec("e1", &["nope"])
+        .exits(1)
+        .says(&["exec failed", "not found in $PATH"]);
+    let head = ["task", "exec", "--tty", "--exec-id", "e2", id, "tty"];
+    let (screen, code) = on_a_terminal(containerd.ctr(head));
+    assert!(
+        screen.contains("/dev/pts/0") && code == 0,
+        "{code}: {screen}"
+    );
+
+    containerd.task(["pause", id]).ok();
+    assert_eq!(containerd.status(id), "PAUSED");
+    containerd.task(["resume", id]).ok();
+    assert_eq!(containerd.status(id), "RUNNING");
+    let metrics = containerd.task(["metrics", id]).ok().text();
+    assert!(metrics.contains("memory.usage_in_bytes"), "{metrics}");
+
+    containerd.task(["kill", "--signal", "TERM", id]).ok();
+    poll::until("the task has stopped", || {
+        containerd.status(id) == "STOPPED"
+    });
+    containerd.task(["rm", id]).ok().says(&["exit code 4"]);
+    containerd.ctr(["container", "rm", id]).output().ok();
+}
+
+#[test]
+fn ctr_serves_a_terminal_and_kills() {
+    let containerd = Containerd::shared();
+    let cmd = containerd.started(&["--rm", "--tty"], "tty", &["sh", "-c", "tty; exit 6"]);
+    let (screen, code) = on_a_terminal(cmd);
+    assert!(
+        screen.contains("/dev/pts/0") && code == 6,
+        "{code}: {screen}"
+    );
+    containerd
+        .started(&["--detach"], "kill", &["sleep", "1000"])
+        .output()
+        .ok();
+    containerd.remove("kill");
+}
