@@ -127,7 +127,7 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
         }
         _ => None,
     };
-    let sources = match furnishes_itself {
+    let mut sources = match furnishes_itself {
         Some(_) => Vec::new(),
         None => sources::open(
             &plan.mounts,
@@ -135,6 +135,9 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
             std::mem::take(&mut options.trees),
         )?,
     };
+    if plan.id_maps.is_some() {
+        sources::lock(&plan.mounts, plan.root_propagation, &mut sources)?;
+    }
     let hierarchies = if plan
         .mounts
         .iter()

@@ -25,6 +25,7 @@ pub mod hooks;
 mod init;
 mod labels;
 pub mod lifecycle;
+mod locks;
 mod namespaces;
 mod options;
 mod path;

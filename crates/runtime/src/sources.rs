@@ -7,6 +7,7 @@
 use crate::error::{Context, Error, Result};
 use crate::fsctx::{clone_tree, propagate};
 use crate::labels::selinux_enabled;
+use crate::locks::locked;
 use crate::path;
 use crate::plan::{IdmapSource, MountPlan, What};
 use crate::{rootfs, userns};
@@ -64,6 +65,46 @@ pub(crate) fn open(
             open_one(mount, at.map(|at| given.swap_remove(at).1), unasked)
         })
         .collect()
+}
+
+/// Locks the flags of bind mounts, for a container with a user namespace (see `locks`). Those that are
+/// shared with the host, or cannot be copied, stay as they are: a locked copy of a shared mount would
+/// be its slave.
+pub(crate) fn lock(
+    mounts: &[MountPlan],
+    root_propagation: (Propagation, bool),
+    sources: &mut [Option<Source>],
+) -> Result<()> {
+    let can_be = |mount: &MountPlan| {
+        let asked = &mount.propagation[..];
+        let effective = if asked.is_empty() {
+            unasked(root_propagation)
+        } else {
+            asked
+        };
+        effective
+            .iter()
+            .all(|(p, _)| matches!(p, Propagation::Private | Propagation::Slave))
+    };
+    let mut chosen: Vec<(&mut OwnedFd, bool)> = mounts
+        .iter()
+        .zip(sources)
+        .filter(|(mount, _)| can_be(mount))
+        .filter_map(|(_, source)| match source {
+            Some(Source::Tree { tree, directory }) => Some((tree, *directory)),
+            _ => None,
+        })
+        .collect();
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let trees: Vec<(BorrowedFd<'_>, bool)> =
+        chosen.iter().map(|(tree, d)| (tree.as_fd(), *d)).collect();
+    let copies = locked(&trees)?;
+    for ((tree, _), copy) in chosen.iter_mut().zip(copies) {
+        **tree = copy;
+    }
+    Ok(())
 }
 
 /// The propagation of a bind mount that asks for none.

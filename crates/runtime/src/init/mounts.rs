@@ -9,6 +9,7 @@ use crate::hierarchies::Hierarchy;
 use crate::path;
 use crate::plan::{Filesystem, MountPlan, Plan, What};
 use crate::rootfs;
+use crate::seccomp::KernelVersion;
 use crate::sources::{Source, refused};
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatxAttributes, StatxFlags, statx};
@@ -243,7 +244,15 @@ fn configure(context: &Context, mount: &MountPlan, filesystem: &Filesystem) -> R
     for (key, value) in &filesystem.parameters {
         match value {
             Some(layers) if layers.len() > MAX_STRING && key == "lowerdir" => {
-                // One at a time (6.5): all of them in one string are too many.
+                // One at a time: all of them in one string are too many. An older kernel takes any
+                // parameter here, and would fail in the end without a word.
+                let version = KernelVersion::running();
+                if (version.major, version.minor) < (6, 5) {
+                    return Err(Error::invalid(
+                        mount.describe(),
+                        format!("a lowerdir of more than {MAX_STRING} bytes needs Linux 6.5"),
+                    ));
+                }
                 for layer in layers.split(':') {
                     context.set("lowerdir+", layer)?;
                 }

@@ -45,7 +45,8 @@ fn run(cgroups: Cgroups, script: &str, least: usize) {
         .module("overlay")
         .disk(&disk)
         .memory(1024)
-        .timeout(Duration::from_secs(400))
+        // Emulated, and beside other tests: a container takes seconds there.
+        .timeout(Duration::from_secs(1500))
         .run(script);
     assert_eq!(outcome.status, Some(0), "{outcome}");
     let passed = outcome.output.matches(" ... ok").count();
@@ -54,12 +55,16 @@ fn run(cgroups: Cgroups, script: &str, least: usize) {
 
 const ALL: &str = "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench::";
 
+/// On the same kernel as that one: without what has nothing to do with cgroups.
+const CGROUPS: &str = "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench:: \
+    --skip security:: --skip mount_options:: --skip escape::";
+
 fn an_older_kernel_with_cgroup_v2() {
     run(Cgroups::V2, ALL, 70);
 }
 
 fn an_older_kernel_with_cgroup_v1() {
-    run(Cgroups::V1, ALL, 70);
+    run(Cgroups::V1, CGROUPS, 70);
 }
 
 /// A host that runs from its initramfs, which cannot be pivoted away.
