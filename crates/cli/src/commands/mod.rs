@@ -1,6 +1,7 @@
 //! The verbs: one file each, and the table that finds them.
 
 mod attach;
+mod checkpoint;
 mod completion;
 mod container;
 mod create;
@@ -30,7 +31,7 @@ use clap::{ArgMatches, Command};
 
 /// A verb.
 pub struct Verb {
-    /// Its short form: `ps`.
+    /// Its short form: `ps`; the long one when it has none.
     pub name: &'static str,
     /// Its forms behind a noun: `container ls`. The first of a noun is the one that help lists.
     pub long: &'static [&'static str],
@@ -65,6 +66,9 @@ pub const VERBS: &[&Verb] = &[
     &version::VERB,
     &info::VERB,
     &attach::VERB,
+    &checkpoint::CREATE,
+    &checkpoint::LIST,
+    &checkpoint::REMOVE,
     &completion::VERB,
     &create::VERB,
     &diff::VERB,
@@ -85,6 +89,7 @@ pub const VERBS: &[&Verb] = &[
 
 /// Nouns with verbs of their own.
 pub const GROUPS: &[(&str, &str)] = &[
+    ("checkpoint", "Manage checkpoints"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
     ("system", "Manage Barque"),
@@ -92,39 +97,10 @@ pub const GROUPS: &[(&str, &str)] = &[
 
 /// Docker's commands that a later version will have: a clear word instead of "unknown".
 const LATER: &[&str] = &[
-    "build",
-    "builder",
-    "buildx",
-    "checkpoint",
-    "commit",
-    "compose",
-    "config",
-    "context",
-    "cp",
-    "events",
-    "export",
-    "login",
-    "logout",
-    "manifest",
-    "network",
-    "node",
-    "plugin",
-    "port",
-    "prune",
-    "push",
-    "rename",
-    "save",
-    "search",
-    "secret",
-    "service",
-    "stack",
-    "stats",
-    "swarm",
-    "top",
-    "trust",
-    "update",
-    "volume",
-    "df",
+    "build", "builder", "buildx", "commit", "compose", "config", "context", "cp", "events",
+    "export", "login", "logout", "manifest", "network", "node", "plugin", "port", "prune", "push",
+    "rename", "save", "search", "secret", "service", "stack", "stats", "swarm", "top", "trust",
+    "update", "volume", "df",
 ];
 
 /// `barque -v`.
@@ -218,7 +194,10 @@ impl Verb {
             .iter()
             .map(|path| format!("barque {path}"))
             .collect();
-        names.push(format!("barque {}", self.name));
+        // What has no short form is named by its long one.
+        if !self.long.contains(&self.name) {
+            names.push(format!("barque {}", self.name));
+        }
         names
     }
 

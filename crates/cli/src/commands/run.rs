@@ -108,6 +108,7 @@ fn start_options(flags: &Flags, request: &CreateContainer) -> StartOptions {
             stderr: attach.stderr,
         }),
         console_size: if request.tty { terminal::size() } else { None },
+        checkpoint: None,
     }
 }
 

@@ -4,6 +4,7 @@ use barque_types::docker::ContainerSummary;
 use barque_types::id::ContainerId;
 use barque_types::time::Timestamp;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// A container that `create` made.
 #[derive(Debug, Clone)]
@@ -23,6 +24,30 @@ pub struct StartOptions {
     pub attach: Option<AttachOptions>,
     /// Size of the terminal, rows and columns, for a container with one.
     pub console_size: Option<(u16, u16)>,
+    /// Go on where a checkpoint was taken, instead of beginning anew.
+    pub checkpoint: Option<StartCheckpoint>,
+}
+
+/// A checkpoint to start from.
+#[derive(Debug, Clone)]
+pub struct StartCheckpoint {
+    /// Its name.
+    pub name: String,
+    /// The directory that it is in; the container's own when absent.
+    pub dir: Option<PathBuf>,
+    /// The CRIU program; a name without a slash is looked for where systems keep such programs.
+    pub criu: PathBuf,
+}
+
+/// How to checkpoint.
+#[derive(Debug, Clone)]
+pub struct CheckpointOptions {
+    /// The directory that the checkpoint is made in; the container's own when absent.
+    pub dir: Option<PathBuf>,
+    /// Let the container go on.
+    pub leave_running: bool,
+    /// As [`StartCheckpoint::criu`].
+    pub criu: PathBuf,
 }
 
 /// What to attach to.

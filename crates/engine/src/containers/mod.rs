@@ -7,6 +7,7 @@
 
 mod api;
 mod attach;
+mod checkpoint;
 mod create;
 mod diff;
 mod exec;

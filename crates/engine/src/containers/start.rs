@@ -1,7 +1,7 @@
 //! `start`: forks the monitor, which makes the container run.
 
 use super::record::Container;
-use super::supervise::Supervisor;
+use super::supervise::{Restore, Supervisor};
 use super::{Attachment, Containers, StartOptions, Started, logging};
 use crate::error::{Error, Kind, Result};
 use barque_monitor::{Config, LogConfig};
@@ -36,11 +36,18 @@ impl Containers<'_> {
             }
             _ => {}
         }
+        let restore = match &options.checkpoint {
+            Some(from) => Some(Restore {
+                image: self.checkpoint_to_start(&container, from)?,
+                criu: from.criu.clone(),
+            }),
+            None => None,
+        };
         let config = self.monitor_config(&container, options)?;
         let engine = self.engine.for_forked_process();
         // A manual start begins to count again.
         container.state.restart_count = 0;
-        let supervisor = Supervisor::new(engine, container.clone(), lock.share()?);
+        let supervisor = Supervisor::new(engine, container.clone(), lock.share()?, restore);
         let attach = options.attach.as_ref().map(super::attach::options);
         match barque_monitor::spawn(config, supervisor, attach) {
             Ok(spawned) => Ok(Started {

@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::{Engine, cleanup};
 use barque_cgroup::Cgroup;
 use barque_monitor::{ContainerIo, Ended, Finish, StartError, StartRequest, Started, Supervised};
+use barque_runtime::criu::{self, CriuOptions, RestoreOptions};
 use barque_runtime::{CgroupJoin, CreateOptions, Rootfs, Stdio, UserSpec};
 use barque_state::lock::FileLock;
 use barque_state::process::ProcessId;
@@ -38,16 +39,32 @@ pub(super) struct Supervisor {
     /// Its root file system. The last reference unmounts the overlay, which writes the whole upper file
     /// system back to the disk: held until everybody has heard of the end, nobody waits for that.
     root: Option<OwnedFd>,
+    /// The first start goes on where a checkpoint was taken.
+    restore: Option<Restore>,
+}
+
+/// A checkpoint to start from.
+pub(super) struct Restore {
+    /// Its directory.
+    pub image: PathBuf,
+    /// The CRIU program.
+    pub criu: PathBuf,
 }
 
 impl Supervisor {
-    pub fn new(engine: Engine, container: Container, starting: ContainerLock) -> Self {
+    pub fn new(
+        engine: Engine,
+        container: Container,
+        starting: ContainerLock,
+        restore: Option<Restore>,
+    ) -> Self {
         Self {
             engine,
             container,
             starting: Some(starting),
             group: None,
             root: None,
+            restore,
         }
     }
 
@@ -73,8 +90,9 @@ impl Supervisor {
         files::write(&self.container)?;
         let join = containers.joined_namespaces(&self.container)?;
         let (group, mut warnings) = self.make_group(&spec)?;
+        let restore = self.restore.take();
         let running = self
-            .launch(&spec, join, &group, &request)
+            .launch(&spec, join, &group, &request, restore)
             .and_then(|running| {
                 self.record_start(&running, request.restart_count)?;
                 Ok(running)
@@ -139,6 +157,7 @@ impl Supervisor {
         join: Vec<(NamespaceKind, OwnedFd)>,
         group: &Cgroup,
         request: &StartRequest,
+        restore: Option<Restore>,
     ) -> Result<barque_runtime::Running> {
         let snapshot = self.engine.store.snapshot(self.container.id())?;
         let volatile = self.container.config.request.auto_remove;
@@ -160,6 +179,7 @@ impl Supervisor {
             },
             ContainerIo::Terminal { .. } => Stdio::Terminal,
         };
+        let merged = snapshot.upper.with_file_name("merged");
         let rootfs = Rootfs::Overlay {
             lower: snapshot.lower,
             upper: snapshot.upper,
@@ -167,14 +187,36 @@ impl Supervisor {
             // What is thrown away need not reach the disk.
             volatile,
         };
+        let cgroup = CgroupJoin {
+            v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
+            v2: group.v2_fd(),
+        };
+        let trees = self.engine.containers().joined_shm(&self.container)?;
+        if let Some(Restore { image, criu }) = restore {
+            let work = super::checkpoint::work(&self.container);
+            let restored = criu::restore(RestoreOptions {
+                criu: CriuOptions {
+                    work_path: Some(&work),
+                    ..CriuOptions::new(&criu, &image)
+                },
+                spec,
+                rootfs,
+                place: &merged,
+                stdio,
+                cgroup,
+                join,
+                trees,
+                on_namespaces: None,
+                lsm_profile: None,
+                lsm_mount_context: None,
+            });
+            return restored.map_err(runtime_error);
+        }
         let options = CreateOptions {
             user: user(&self.container, &self.container.config.process.user),
-            cgroup: CgroupJoin {
-                v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
-                v2: group.v2_fd(),
-            },
+            cgroup,
             join,
-            trees: self.engine.containers().joined_shm(&self.container)?,
+            trees,
             ..CreateOptions::new(self.container.id(), spec, rootfs, stdio)
         };
         let created = barque_runtime::create(options).map_err(runtime_error)?;
@@ -416,6 +458,12 @@ impl Containers<'_> {
             false => Err(not_running()),
         }
     }
+}
+
+/// The kinds of namespaces that a container shares with others.
+pub(super) fn joined_kinds(config: &super::record::Config) -> Vec<NamespaceKind> {
+    let joined = lower::joined(config);
+    joined.into_iter().map(|(kind, _)| kind).collect()
 }
 
 /// The file's name in `/proc/PID/ns`.
