@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// The Debian packages that the tests use, beyond what a Debian with Rust and git has. The one list.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "busybox-static",  // the userland of the test images
     "docker-registry", // a real registry to pull from
     "procps",          // `ps` inside and outside, in the walk-through
@@ -20,6 +20,8 @@ const PACKAGES: [&str; 13] = [
     "docker.io",       // `docker run --runtime`,
     "podman",          // `podman --runtime`,
     "buildah",         // and `RUN` of a build
+    "systemd",         // process 1 of a virtual machine, for the systemd cgroup driver
+    "dbus-daemon",     // the bus in that machine
 ];
 
 /// A machine with a pure cgroup v2 kernel, for the tests that boot one.

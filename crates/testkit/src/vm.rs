@@ -19,6 +19,7 @@
 
 mod cpio;
 mod modules;
+mod systemd;
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -56,6 +57,7 @@ pub struct Vm {
     modules: Vec<String>,
     memory_mib: u32,
     disks: Vec<PathBuf>,
+    systemd: bool,
     timeout: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Vm {
             modules: Vec::new(),
             memory_mib: 512,
             disks: Vec::new(),
+            systemd: false,
             timeout: Duration::from_secs(120),
         }
     }
@@ -121,6 +124,15 @@ impl Vm {
         self
     }
 
+    /// Makes the host's systemd process 1 of the machine. It mounts the cgroups, and the script is a
+    /// service. Needs the Debian packages systemd and dbus-daemon.
+    #[must_use]
+    pub fn systemd(mut self) -> Self {
+        self.systemd = true;
+        systemd::add(&mut self.archive);
+        self
+    }
+
     /// How long [`Vm::run`] waits before it pulls the plug.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -160,12 +172,9 @@ impl Vm {
         archive.file("/bin/busybox", 0o755, busybox());
         archive.link("/bin/sh", "busybox");
         archive.file("/init", 0o755, INIT.into());
-        archive.file(
-            "/init.2",
-            0o755,
-            second_stage(self.cgroups, &inserted).into(),
-        );
+        archive.file("/init.2", 0o755, self.second_stage(&inserted).into());
         archive.file("/script", 0o755, script.into());
+        archive.file("/init.3", 0o755, LAST_STAGE.into());
 
         let directory = tempfile::tempdir().expect("make a temporary directory");
         let initrd = directory.path().join("initrd");
@@ -200,10 +209,12 @@ impl Vm {
             .arg(initrd);
         // Only what is worse than an error of the kernel's goes between the script's lines; panic
         // reboots, which -no-reboot turns into an end.
-        command.args([
-            "-append",
-            "console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on",
-        ]);
+        let mut line = String::from("console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on");
+        if self.systemd {
+            line.push(' ');
+            line.push_str(systemd::command_line(self.cgroups));
+        }
+        command.args(["-append", &line]);
         for (index, disk) in self.disks.iter().enumerate() {
             command.arg("-drive").arg(format!(
                 "file={},format=raw,if=none,id=d{index}",
@@ -258,28 +269,10 @@ cd /new
 exec /bin/busybox chroot . /init.2
 ";
 
-/// Then: an ordinary machine, the script, and off.
-fn second_stage(cgroups: Cgroups, modules: &str) -> String {
-    let v1 = "mount -t tmpfs cgroup /sys/fs/cgroup
-for set in cpuset cpu,cpuacct blkio memory devices freezer net_cls,net_prio perf_event hugetlb pids rdma; do
-    mkdir /sys/fs/cgroup/$set && mount -t cgroup -o $set cgroup /sys/fs/cgroup/$set || fail \"mount $set\"
-done
-mkdir /sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd || fail 'mount systemd'
-";
-    let v2 = |at: &str| {
-        format!("mkdir -p {at}; mount -t cgroup2 cgroup2 {at} || fail 'mount cgroup2'\n")
-    };
-    let cgroups = match cgroups {
-        Cgroups::V2 => v2("/sys/fs/cgroup"),
-        Cgroups::V1 => v1.to_owned(),
-        Cgroups::Hybrid => format!("{v1}{}", v2("/sys/fs/cgroup/unified")),
-        Cgroups::None => String::new(),
-    };
-    format!(
-        "#!/bin/sh
-export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb
-finish() {{ echo; echo \"{END}$1@@\"; [ $1 = 0 ] || dmesg | tail -n 40; sync; reboot -f; }}
-fail() {{ echo \"{BEGIN}\"; echo \"virtual machine: $1 failed\"; finish 125; }}
+/// Then: an ordinary machine.
+const SECOND_STAGE: &str = "#!/bin/sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+fail() { echo \"@@barque-vm begin@@\"; echo \"virtual machine: $1 failed\"; echo; echo \"@@barque-vm end 125@@\"; reboot -f; }
 /bin/busybox --install -s /bin
 stty -opost
 mount -t proc proc /proc
@@ -291,12 +284,48 @@ mount -t tmpfs shm /dev/shm
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 ip link set lo up
-{cgroups}{modules}cd /root
-echo '{BEGIN}'
-/script 2>&1 </dev/null
-finish $?
-"
-    )
+";
+
+/// And last: the script, and off.
+const LAST_STAGE: &str = "#!/bin/sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb
+exec >/dev/console 2>&1 </dev/null
+cd /root
+echo '@@barque-vm begin@@'
+/script
+status=$?
+echo; echo \"@@barque-vm end $status@@\"
+[ $status = 0 ] || dmesg | tail -n 40
+sync
+reboot -f
+";
+
+impl Vm {
+    /// The second stage, with the cgroups and modules of this machine, and what comes after it.
+    fn second_stage(&self, modules: &str) -> String {
+        let v1 = "mount -t tmpfs cgroup /sys/fs/cgroup
+for set in cpuset cpu,cpuacct blkio memory devices freezer net_cls,net_prio perf_event hugetlb pids rdma; do
+    mkdir /sys/fs/cgroup/$set && mount -t cgroup -o $set cgroup /sys/fs/cgroup/$set || fail \"mount $set\"
+done
+mkdir /sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd || fail 'mount systemd'
+";
+        let v2 = |at: &str| {
+            format!("mkdir -p {at}; mount -t cgroup2 cgroup2 {at} || fail 'mount cgroup2'\n")
+        };
+        if self.systemd {
+            // One that it finds mounted it would leave as it is.
+            return format!(
+                "{SECOND_STAGE}{modules}umount /run\nexec /usr/lib/systemd/systemd --unit=script.service\n"
+            );
+        }
+        let cgroups = match self.cgroups {
+            Cgroups::V2 => v2("/sys/fs/cgroup"),
+            Cgroups::V1 => v1.to_owned(),
+            Cgroups::Hybrid => format!("{v1}{}", v2("/sys/fs/cgroup/unified")),
+            Cgroups::None => String::new(),
+        };
+        format!("{SECOND_STAGE}{cgroups}{modules}exec /init.3\n")
+    }
 }
 
 /// What became of a machine.

@@ -64,6 +64,21 @@ pub(super) struct Bus {
     rules: BTreeSet<String>,
 }
 
+/// Who we say we are to a peer.
+#[derive(Debug, Clone, Copy)]
+enum Claim {
+    /// Our effective user id: what systemd before 247 wants.
+    Uid,
+    /// Whoever the kernel says: in a user namespace our id is not the one outside.
+    Nothing,
+}
+
+/// The effective user id in decimal digits, in hexadecimal.
+fn own_uid() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    uid.bytes().map(|b| format!("{b:02x}")).collect()
+}
+
 /// How long the other side may take for an answer, when it is not a job that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,44 +88,71 @@ impl Bus {
     pub(super) fn connect(address: &str, peer: bool) -> Result<Self, Failure> {
         let mut last = Failure::Broken(format!("{address:?} names no Unix socket"));
         for one in address.split(';').filter(|one| !one.is_empty()) {
-            match parse_address(one).map(|at| UnixStream::connect_addr(&at)) {
-                Some(Ok(stream)) => return Self::over(stream, peer),
-                Some(Err(error)) => last = Failure::Broken(format!("{one}: {error}")),
-                None => {}
+            let Some(at) = parse_address(one) else {
+                continue;
+            };
+            match UnixStream::connect_addr(&at) {
+                Ok(stream) if peer => {
+                    return Self::over(stream, Some(Claim::Uid)).or_else(|_| {
+                        Self::over(UnixStream::connect_addr(&at)?, Some(Claim::Nothing))
+                    });
+                }
+                Ok(stream) => return Self::over(stream, None),
+                Err(error) => last = Failure::Broken(format!("{one}: {error}")),
             }
         }
         Err(last)
     }
 
-    fn over(stream: UnixStream, peer: bool) -> Result<Self, Failure> {
+    /// `peer`: not a bus, but systemd itself, and what to claim to be.
+    fn over(stream: UnixStream, peer: Option<Claim>) -> Result<Self, Failure> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut bus = Self {
             stream,
             serial: 0,
             signals: VecDeque::new(),
-            peer,
+            peer: peer.is_some(),
             rules: BTreeSet::new(),
         };
-        bus.authenticate(rustix::process::geteuid().as_raw())?;
-        if !peer {
-            bus.call(&daemon("Hello"), &[])?;
+        match peer {
+            Some(claim) => bus.authenticate_to_peer(claim)?,
+            None => {
+                bus.authenticate()?;
+                bus.call(&daemon("Hello"), &[])?;
+            }
         }
         Ok(bus)
+    }
+
+    /// All of the authentication in one write.
+    ///
+    /// systemd's server side reads `BEGIN` and a message behind it at once when they come together,
+    /// and then sleeps until more comes (seen: 252). With `BEGIN` sent before the answer is waited
+    /// for, as systemd's own client does, the message comes alone.
+    fn authenticate_to_peer(&mut self, claim: Claim) -> Result<(), Failure> {
+        let lines = match claim {
+            Claim::Uid => format!("\0AUTH EXTERNAL {}\r\nBEGIN\r\n", own_uid()),
+            Claim::Nothing => "\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_owned(),
+        };
+        self.stream.write_all(lines.as_bytes())?;
+        let mut answer = self.line()?;
+        if answer.starts_with("DATA") {
+            answer = self.line()?;
+        }
+        if answer.starts_with("OK") {
+            return Ok(());
+        }
+        broken(format!("authentication failed: {answer:?}"))
     }
 
     /// SASL EXTERNAL: the kernel tells the other side who we are, we only claim it.
     ///
     /// In a user namespace we are somebody else than outside, and the claim is refused; then
     /// without a claim, which systemd takes since 247 and dbus-daemon always did.
-    fn authenticate(&mut self, uid: u32) -> Result<(), Failure> {
-        let hex: String = uid
-            .to_string()
-            .bytes()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+    fn authenticate(&mut self) -> Result<(), Failure> {
         self.stream
-            .write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+            .write_all(format!("\0AUTH EXTERNAL {}\r\n", own_uid()).as_bytes())?;
         let mut answer = self.line()?;
         if answer.starts_with("REJECTED") {
             self.stream.write_all(b"AUTH EXTERNAL\r\n")?;
@@ -344,31 +386,50 @@ mod tests {
         writer.bytes
     }
 
+    fn check_calls(bus: &mut Bus) {
+        let failure = bus.call(&daemon("Anything"), &[]).unwrap_err();
+        assert!(failure.is("no.such.Thing"), "{failure}");
+        assert_eq!(failure.to_string(), "words (no.such.Thing)");
+        let text = bus
+            .wait_signal(PATIENCE, |signal| {
+                (signal.member == "Tick").then(|| signal.body[0].clone())
+            })
+            .unwrap();
+        assert_eq!(text, Value::str("words"));
+        let over = bus.wait_signal(PATIENCE, |_| None::<()>).unwrap_err();
+        assert!(over.to_string().contains("closed"), "{over}");
+    }
+
     #[test]
-    fn a_claim_that_is_refused_is_dropped_and_answers_find_their_call() {
-        for claims in [
-            &["AUTH EXTERNAL 3>OK 123\r\n"][..],
+    fn a_peer_is_told_all_at_once_and_answers_find_their_call() {
+        for (claim, claims) in [
+            (Claim::Uid, &["AUTH EXTERNAL 3>OK 123\r\n"][..]),
+            (
+                Claim::Nothing,
+                &["AUTH EXTERNAL>DATA\r\n", "DATA>OK 123\r\n"][..],
+            ),
+        ] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let peer = peer(theirs, claims);
+            check_calls(&mut Bus::over(ours, Some(claim)).unwrap());
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_claim_that_a_bus_refuses_is_dropped() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let peer = peer(
+            theirs,
             &[
                 "AUTH EXTERNAL 3>REJECTED EXTERNAL\r\n",
                 "AUTH EXTERNAL>DATA\r\n",
                 "DATA>OK 123\r\n",
             ],
-        ] {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let peer = peer(theirs, claims);
-            let mut bus = Bus::over(ours, true).unwrap();
-            let failure = bus.call(&daemon("Anything"), &[]).unwrap_err();
-            assert!(failure.is("no.such.Thing"), "{failure}");
-            assert_eq!(failure.to_string(), "words (no.such.Thing)");
-            let text = bus
-                .wait_signal(PATIENCE, |signal| {
-                    (signal.member == "Tick").then(|| signal.body[0].clone())
-                })
-                .unwrap();
-            assert_eq!(text, Value::str("words"));
-            peer.join().unwrap();
-            let over = bus.wait_signal(PATIENCE, |_| None::<()>).unwrap_err();
-            assert!(over.to_string().contains("closed"), "{over}");
-        }
+        );
+        // The answer to Hello is the refusal that the other side has for every call.
+        let failure = Bus::over(ours, None).unwrap_err();
+        assert!(failure.is("no.such.Thing"), "{failure}");
+        peer.join().unwrap();
     }
 }

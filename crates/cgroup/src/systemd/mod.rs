@@ -288,7 +288,7 @@ impl Manager {
         let result = self
             .manager("SetUnitProperties", &arguments)
             .map_err(|failure| failed("changing", name, &failure))
-            .and_then(|_| cgroup.apply(resources));
+            .and_then(|_| cgroup.apply(&resolved));
         if hold {
             cgroup.thaw()?;
         }

@@ -14,5 +14,7 @@ mod notify;
 mod parents;
 mod probe;
 mod stats;
+mod systemd_driver;
 mod update;
 mod vm;
+mod vm_systemd;

@@ -139,6 +139,21 @@ impl Member {
         self.end()
     }
 
+    /// What the script writes up to the next line with a dot alone.
+    pub fn lines(&mut self) -> Vec<String> {
+        use std::io::Read;
+        let out = self.child.stdout.as_mut().unwrap();
+        let mut text = Vec::new();
+        let mut byte = [0u8];
+        while !text.ends_with(b".\n") {
+            out.read_exact(&mut byte).unwrap();
+            text.push(byte[0]);
+        }
+        text.truncate(text.len() - 2);
+        let text = String::from_utf8(text).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Waits for the end of a script that runs: status, stdout, stderr.
     pub fn end(mut self) -> (ExitStatus, String, String) {
         self.go = None;
