@@ -19,11 +19,15 @@ mod units;
 use commands::{COMMANDS, Call, Command};
 use failure::{Failure, While};
 use globals::Globals;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 
 /// The names under which the binary is the OCI runtime alone.
 const NAMES: [&str; 2] = ["barque-oci", "runc"];
+
+/// The commands that execute a program of a container.
+const SHIELDED: [&str; 4] = ["create", "run", "exec", "restore"];
 
 /// Whether these words (the first is the program's name) ask for the OCI runtime, and if so, the rest of them.
 pub fn asked(words: &[OsString]) -> Option<&[OsString]> {
@@ -70,6 +74,11 @@ fn dispatch(words: &[OsString]) -> Result<u8, Failure> {
             None => output::text(&commands::help()),
         };
     }
+    // Before anything is opened or claimed: this executes us once more.
+    let shielded = match SHIELDED.contains(&name.as_str()) {
+        true => shield(),
+        false => Ok(()),
+    };
     let globals = Globals::resolve(&parsed, &environment)?;
     let command =
         find(&name).map(|command| (command, args::parse(command.flags, &rest, command.order)));
@@ -83,6 +92,11 @@ fn dispatch(words: &[OsString]) -> Result<u8, Failure> {
         _ => Vec::new(),
     };
     log::open(&globals.log)?;
+    if let Err(why) = shielded {
+        log::warn(&format!(
+            "the runtime's binary is not protected from containers: {why}"
+        ));
+    }
     let Some((command, parsed)) = command else {
         return Err(Failure::usage(format!(
             "no such command {name:?}; see `--help` for the commands that there are"
@@ -98,6 +112,27 @@ fn dispatch(words: &[OsString]) -> Result<u8, Failure> {
         args: &parsed,
         inherited: &inherited,
     })
+}
+
+/// Sees to it that no container that we make can reach our binary. Other users than root cannot, and need not: their
+/// containers have no more rights over it than they have.
+fn shield() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let c_string = |word: OsString| CString::new(word.into_vec()).map_err(|e| e.to_string());
+    let args = std::env::args_os()
+        .map(c_string)
+        .collect::<Result<_, _>>()?;
+    let env = std::env::vars_os()
+        .map(|(name, value)| {
+            let mut variable = name;
+            variable.push("=");
+            variable.push(value);
+            c_string(variable)
+        })
+        .collect::<Result<_, _>>()?;
+    barque_runtime::shield::shield(args, env).map_err(|e| e.to_string())
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -32,6 +32,7 @@ mod path;
 mod plan;
 mod rootfs;
 pub mod seccomp;
+pub mod shield;
 mod sources;
 pub mod user;
 mod userns;

@@ -5,7 +5,7 @@
 
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 /// What the calls here return on failure: the errno.
@@ -308,6 +308,24 @@ pub fn execve(path: &CStr, argv: &StringVector, env: &StringVector) -> Errno {
     // SAFETY: both arrays are NULL-terminated and point to NUL-terminated strings that outlive the
     // call; on success nothing of this address space remains.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    last_errno()
+}
+
+/// The same for a file that is open, `O_PATH` will do (execveat(2), 3.19). Not for scripts, when the
+/// descriptor is close-on-exec.
+pub fn execve_fd(file: impl AsFd, argv: &StringVector, env: &StringVector) -> Errno {
+    let (argv, env) = (argv.pointers(), env.pointers());
+    // SAFETY: as for `execve`; the path is a NUL-terminated empty string.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
     last_errno()
 }
 

@@ -14,9 +14,8 @@ use rustix::process::{
 ///
 /// Not dumpable means that `/proc/PID/{exe,fd,root,mem}` of this process, which still runs the
 /// host's binary and holds the host's descriptors, is closed to whoever shares its pid namespace
-/// without `CAP_SYS_PTRACE` (CVE-2016-9962). The host's binary itself (CVE-2019-5736) cannot be
-/// reached through `/proc/PID/exe` of a container's process: no process that is visible to its
-/// program ever executes it, and `execve` replaces the mapping.
+/// without `CAP_SYS_PTRACE` (CVE-2016-9962). A program that makes us execute our own binary, so that
+/// it becomes dumpable again, is what [`shield`](crate::shield) is for.
 pub(super) fn arm(tied_to_caller: bool) -> Result<()> {
     if tied_to_caller {
         tie()?;

@@ -9,6 +9,7 @@ mod basics;
 mod bench;
 mod cgroups;
 mod criu;
+mod cves;
 mod escape;
 mod exec;
 mod hooks;
@@ -43,6 +44,7 @@ fn cases() -> Vec<Case> {
         hooks::CASES,
         escape::CASES,
         security::CASES,
+        cves::CASES,
         cgroups::CASES,
         criu::CASES,
         vm::CASES,
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         && flag == "--exchange"
     {
         return security::exchange(a, b);
+    if let Some(code) = cves::mode(&args) {
+        return code;
     }
     if args == ["--initramfs"] {
         return vm::return_to_the_initramfs();
