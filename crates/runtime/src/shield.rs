@@ -40,6 +40,11 @@ pub fn is_shielded() -> Result<bool> {
 /// binary than itself.
 pub fn shield(args: Vec<CString>, env: Vec<CString>) -> Result<()> {
     if is_shielded()? {
+        // Before 6.14, a process that was executed by descriptor is called by its number.
+        let name = args.first().map(|a| a.to_bytes().rsplit(|b| *b == b'/'));
+        if let Some(Ok(name)) = name.and_then(|mut n| n.next()).map(CString::new) {
+            let _ = rustix::thread::set_name(&name);
+        }
         return Ok(());
     }
     let step = || "executing the runtime's binary from a read-only mount";

@@ -270,7 +270,7 @@ fn refuse_unsupported(linux: &spec::Linux) -> Result<()> {
         ),
     ];
     match asked.iter().find(|(_, set)| *set) {
-        Some((what, _)) => Err(Error::invalid(*what, "is not supported yet")),
+        Some((what, _)) => Err(Error::invalid(*what, "is not supported by Barque")),
         None => Ok(()),
     }
 }
