@@ -80,6 +80,7 @@ fn main() -> ExitCode {
         && flag == "--exchange"
     {
         return security::exchange(a, b);
+    }
     if let Some(code) = cves::mode(&args) {
         return code;
     }
