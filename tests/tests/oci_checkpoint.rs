@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -13,6 +14,12 @@ use tempfile::TempDir;
 const COUNTER: &str = "exec 3>/log; i=0
     while :; do i=$((i+1)); echo $i >&3; echo tick $i; sleep 0.02; done |
     while read line; do echo $line; done";
+
+/// Kills the runtime: the parent of CRIU, which is ours.
+const KILLER: &str = "#!/bin/sh
+[ \"$CRTOOLS_SCRIPT_ACTION\" = @AT@ ] || exit 0
+kill -9 $(sed -n 's/^PPid:[[:space:]]*//p' /proc/$PPID/status)
+";
 
 /// A bundle, and a runtime of its own.
 struct Runtime {
@@ -32,9 +39,25 @@ impl Runtime {
         for applet in ["sh", "sleep", "cat", "echo", "ps", "readlink"] {
             std::os::unix::fs::symlink("busybox", bin.join(applet)).expect("make a link");
         }
-        let text = serde_json::to_vec(&runtime.config()).expect("JSON");
-        fs::write(runtime.path("bundle/config.json"), text).expect("write");
+        runtime.configure(|_| {});
         runtime
+    }
+
+    /// Writes the configuration, with a change.
+    fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let mut config = self.config();
+        change(&mut config);
+        let text = serde_json::to_vec(&config).expect("JSON");
+        fs::write(self.path("bundle/config.json"), text).expect("write");
+    }
+
+    /// A program of the host.
+    fn script(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        fs::write(&path, text).expect("write a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        path.to_string_lossy().into_owned()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -301,4 +324,80 @@ fn what_cannot_be_is_one_clear_error() {
         !runtime.path("root").join(&id).exists(),
         "a failed restore leaves nothing"
     );
+}
+
+#[test]
+fn hooks_are_told_of_a_restore() {
+    let runtime = Runtime::new();
+    let noted = runtime.path("noted").to_string_lossy().into_owned();
+    let hook = runtime.script("hook", &format!("#!/bin/sh\ncat >> {noted}\n"));
+    runtime.configure(|config| {
+        config["hooks"] = json!({"createRuntime": [{"path": hook}]});
+    });
+    let (id, image) = (runtime.id(), runtime.path("image"));
+    let image = image.to_str().expect("UTF-8");
+    let mut lines = runtime.piped(&["run", "-d", &id]);
+    let mut last = 0;
+    (0..5).for_each(|_| next(&mut lines, &mut last));
+    runtime.ok(&["checkpoint", "--image-path", image, &id]);
+    let args = ["restore", "-d", "--image-path", image, &id];
+    let mut lines = runtime.piped(&args);
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("read a pipe");
+    assert!(line.starts_with("tick "), "{line:?}");
+    // Once at the creation, once at the restore, with the pid of the time.
+    let noted = fs::read_to_string(noted).expect("the hook ran");
+    let states: Vec<Value> = serde_json::Deserializer::from_str(&noted)
+        .into_iter()
+        .map(|state| state.expect("a state"))
+        .collect();
+    let now: Value = serde_json::from_str(&runtime.ok(&["state", &id])).expect("JSON");
+    assert_eq!(states.len(), 2, "{noted}");
+    assert_eq!(states[1]["pid"], now["pid"]);
+    assert_eq!(states[1]["status"], "created");
+}
+
+#[test]
+fn a_killed_runtime_leaves_the_container_running_or_nothing() {
+    let runtime = Runtime::new();
+    let config = runtime.path("criu.conf").to_string_lossy().into_owned();
+    let kill_at = |action: &str| {
+        let script = runtime.script("killer", &KILLER.replace("@AT@", action));
+        fs::write(&config, format!("action-script {script}\n")).expect("write");
+    };
+    runtime.configure(|spec| spec["annotations"] = json!({"org.criu.config": config}));
+    let (id, image) = (runtime.id(), runtime.path("image"));
+    let image = image.to_str().expect("UTF-8");
+    let mut lines = runtime.piped(&["run", "-d", &id]);
+    let mut last = 0;
+    next(&mut lines, &mut last);
+    // The container stands still then, with CRIU in it.
+    kill_at("network-lock");
+    let killed = runtime.run(&["checkpoint", "--image-path", image, &id]);
+    assert_eq!(killed.code, 128 + 9, "{killed:?}");
+    (0..20).for_each(|_| next(&mut lines, &mut last));
+    kill_at("never");
+    runtime.ok(&["checkpoint", "--image-path", image, &id]);
+    for line in lines.lines() {
+        assert_eq!(line.expect("read a pipe"), format!("tick {}", last + 1));
+        last += 1;
+    }
+    for action in ["setup-namespaces", "post-restore"] {
+        kill_at(action);
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let status = Command::new(barque_binary())
+            .args(runtime.words(&["restore", "-d", "--image-path", image, &id]))
+            .current_dir(runtime.path("bundle"))
+            .stdin(Stdio::null())
+            .stdout(OwnedFd::from(writer))
+            .status()
+            .expect("run barque");
+        assert_eq!(status.signal(), Some(9), "{action}");
+        runtime.ok(&["delete", "--force", &id]);
+        // Whatever ran has ended: nobody writes to it any more.
+        std::io::copy(&mut reader, &mut std::io::sink()).expect("read a pipe");
+    }
+    kill_at("never");
+    let mut lines = runtime.piped(&["restore", "-d", "--image-path", image, &id]);
+    (0..5).for_each(|_| next(&mut lines, &mut last));
 }

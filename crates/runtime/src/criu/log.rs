@@ -12,22 +12,50 @@ const NOISE: [&str; 2] = [
     "cgroupd: recv req error",
 ];
 
-/// The last line of a log that tells an error.
-pub(super) fn last_error(log: &Path) -> Option<String> {
+/// What a line means to whoever does not know CRIU: part of it, and the advice.
+const ADVICE: [(&str, &str); 3] = [
+    (
+        // SO_PASSCRED and SO_PASSSEC of sockets that are not UNIX ones (checkpoint-restore/criu#2705).
+        "Can't get 1:16 opt",
+        "CRIU 4.1 cannot dump network sockets on Linux 6.16 or later, a later CRIU can",
+    ),
+    (
+        "Connected TCP socket",
+        "established connections are dumped if they are allowed to be",
+    ),
+    (
+        "External socket is used",
+        "sockets that lead out of the container are dumped if they are allowed to",
+    ),
+];
+
+/// What a log tells about a failure: its first error, which mostly is the cause, and its last, which is what
+/// CRIU made of it, if that is another.
+pub(super) fn errors(log: &Path) -> Option<String> {
     let bytes = std::fs::read(log).ok()?;
     find(&String::from_utf8_lossy(&bytes))
 }
 
 fn find(text: &str) -> Option<String> {
-    let errors = |line: &&str| line.contains("Error (");
     let useful = |line: &&str| {
-        !VERDICTS
-            .iter()
-            .chain(&NOISE)
-            .any(|word| line.contains(word))
+        let mut others = VERDICTS.iter().chain(&NOISE);
+        line.contains("Error (") && !others.any(|word| line.contains(word))
     };
-    let line = text.lines().rev().filter(errors).find(useful)?;
-    Some(without_time(line).trim().to_owned())
+    let mut errors = text
+        .lines()
+        .filter(useful)
+        .map(|line| without_time(line).trim());
+    let first = errors.next()?;
+    let advice = ADVICE.iter().find(|(part, _)| first.contains(part));
+    let mut told = match advice {
+        Some((_, advice)) => format!("{first} ({advice})"),
+        None => first.to_owned(),
+    };
+    if let Some(last) = errors.next_back().filter(|last| *last != first) {
+        told.push_str("; ");
+        told.push_str(last);
+    }
+    Some(told)
 }
 
 /// `(00.010203)     12: Error …` → `Error …`.
@@ -40,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_useful_error() {
+    fn the_errors_that_tell_something() {
         let log = "(00.01) Error (criu/util.c:1533): rlimit: Can't setup RLIMIT_NOFILE for self: x\n\
                    (00.02)     12: Error (criu/files-reg.c:1): Can't open file tmp/x: No such file\n\
                    (00.03) Warn  (criu/a.c:1): b\n\
@@ -48,6 +76,21 @@ mod tests {
         assert_eq!(
             find(log).as_deref(),
             Some("Error (criu/files-reg.c:1): Can't open file tmp/x: No such file")
+        );
+        let known = "(00.1) Error (criu/sockets.c:628): sockets: Can't get 1:16 opt: Operation not supported\n";
+        let told = find(known).expect("an error");
+        assert!(
+            told.ends_with(
+                "(CRIU 4.1 cannot dump network sockets on Linux 6.16 or later, a later CRIU can)"
+            ),
+            "{told}"
+        );
+        let more = log.replace("Warn  (", "Error (");
+        assert_eq!(
+            find(&more).as_deref(),
+            Some(
+                "Error (criu/files-reg.c:1): Can't open file tmp/x: No such file; Error (criu/a.c:1): b"
+            )
         );
         assert_eq!(
             find("(00.04) Error (criu/cr-restore.c:2): Restoring FAILED.\n"),

@@ -142,7 +142,7 @@ fn program(name: &Path) -> Result<PathBuf> {
 /// What failed, why, and where more stands.
 fn failed(doing: &str, response: &Response, log: &Path) -> Error {
     let errno = (response.errno > 0).then(|| crate::error::errno_text(response.errno));
-    let why = log::last_error(log)
+    let why = log::errors(log)
         .or_else(|| response.message.clone().filter(|m| !m.is_empty()))
         .or(errno)
         .unwrap_or_else(|| "it does not say why".to_owned());
@@ -155,7 +155,7 @@ fn failed(doing: &str, response: &Response, log: &Path) -> Error {
 
 /// An error of the conversation, with what the log tells about it.
 fn explain(error: Error, log: &Path) -> Error {
-    match (error, log::last_error(log)) {
+    match (error, log::errors(log)) {
         (Error::Criu(what), Some(line)) => {
             Error::Criu(format!("{what}: {line}: the log is {}", log.display()))
         }
