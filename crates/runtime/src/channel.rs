@@ -12,6 +12,8 @@
 //!   Ready (warnings)             ──>      create() returns
 //!   waits                        <──      Start, or LetGo: then Start comes from whoever
 //!                                         connects to the container's door, who is the parent here
+//!   Listener                     ──>      only with a filter whose calls an agent answers
+//!   waits                        <──      GoOn, and from here on it is watched (see `agent`)
 //!   execve                                end of file: start() returns
 //!   Failed (error)               ──>      at any time instead
 //! ```
@@ -45,6 +47,8 @@ pub(crate) enum FromChild {
         /// One sentence each.
         warnings: Vec<String>,
     },
+    /// A filter is to be loaded whose listener is for an agent: watch it being loaded.
+    Listener,
     /// `exec` only: the intermediate process has made the real one, whose pidfd is attached.
     Sibling {
         /// Its pid in the pid namespace of the caller.
@@ -69,7 +73,7 @@ pub(crate) enum FromParent {
         /// The receiver's pid, as the sender sees it.
         pid: i32,
     },
-    /// The hooks of the runtime have run.
+    /// The hooks of the runtime have run; or, the loading of the filter is watched.
     GoOn,
     /// The sender leaves; the order to start comes through the door.
     LetGo,

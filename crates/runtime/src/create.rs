@@ -1,5 +1,6 @@
 //! The parent's side of making a container.
 
+use crate::agent::Agent;
 use crate::birthplace::{Birthplace, by_midwife};
 use crate::channel::{self, FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result};
@@ -36,6 +37,7 @@ pub struct Created {
     /// killed.
     child: Child,
     socket: Socket,
+    agent: Option<Agent>,
 }
 
 /// A running process, child of the caller, who has to reap it.
@@ -82,7 +84,7 @@ impl Child {
     }
 
     /// One more descriptor of it.
-    fn duplicate(&self) -> Result<OwnedFd> {
+    pub fn duplicate(&self) -> Result<OwnedFd> {
         let pidfd = self.pidfd.as_ref().ok_or(Error::Gone { pid: self.pid })?;
         rustix::io::fcntl_dupfd_cloexec(pidfd, 3).step(|| "duplicating a pidfd")
     }
@@ -175,7 +177,12 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     let root = supply(&plan, rootfs, &sources, on_birth, child.pid, &ours)?;
     // The bind mounts are the child's now.
     drop(sources);
-    await_ready(child, ours, root, &plan)
+    let state = plan.hooks.state(Status::Created, child.pid);
+    let linux = options.spec.linux.as_ref();
+    let agent = Agent::of(linux.and_then(|linux| linux.seccomp.as_ref()), state);
+    let mut created = await_ready(child, ours, root, &plan)?;
+    created.agent = agent;
+    Ok(created)
 }
 
 /// Clones the child. What it keeps of our descriptors is named here, one by one.
@@ -306,6 +313,7 @@ fn await_ready(
                     rootfs,
                     child,
                     socket,
+                    agent: None,
                 });
             }
             Some((FromChild::Failed(error), _)) => {
@@ -313,7 +321,10 @@ fn await_ready(
                 return Err(error);
             }
             Some((
-                FromChild::Sibling { .. } | FromChild::Mounted | FromChild::Service { .. },
+                FromChild::Sibling { .. }
+                | FromChild::Listener
+                | FromChild::Mounted
+                | FromChild::Service { .. },
                 _,
             )) => {}
             None => {
@@ -329,7 +340,11 @@ fn await_ready(
 impl Created {
     /// Lets the container execute its program; returns when it has.
     pub fn start(mut self) -> Result<Running> {
-        match order_start(&self.socket) {
+        let watch = self
+            .agent
+            .as_ref()
+            .map(|agent| (agent, self.pid, self.pidfd.as_fd()));
+        match order_start(&self.socket, watch) {
             Ok(()) => {
                 self.child.release()?;
                 Ok(Running {
@@ -358,17 +373,23 @@ impl Created {
 }
 
 /// Starts a container that waits at its door; `connection` is a connected `SOCK_SEQPACKET` socket.
-/// Returns when its program is executed.
-pub fn start_at(connection: OwnedFd) -> Result<()> {
-    order_start(&Socket::from(connection))
+/// Returns when its program is executed. `agent`: who answers for its system calls, and the process, as a pid
+/// and as a descriptor.
+pub fn start_at(connection: OwnedFd, agent: Option<(&Agent, i32, BorrowedFd<'_>)>) -> Result<()> {
+    order_start(&Socket::from(connection), agent)
 }
 
-fn order_start(socket: &Socket) -> Result<()> {
+fn order_start(socket: &Socket, agent: Option<(&Agent, i32, BorrowedFd<'_>)>) -> Result<()> {
     match socket.send(&FromParent::Start, None) {
         Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
         Err(e) => return Err(Error::step("starting the container", e)),
     }
-    match socket.receive::<FromChild>()? {
+    let mut said = socket.receive::<FromChild>()?;
+    if let (Some((FromChild::Listener, _)), Some((agent, pid, pidfd))) = (&said, agent) {
+        agent.serve(socket, pid, pidfd)?;
+        said = socket.receive::<FromChild>()?;
+    }
+    match said {
         // The socket was closed by execve, or by the death of the program right after.
         None => Ok(()),
         Some((FromChild::Failed(error), _)) => Err(error),

@@ -5,6 +5,7 @@
 //! (`CLONE_PARENT`), so that the caller is the parent and can wait for it. The first is never
 //! visible inside the container; the second is born there and never saw the host's file system.
 
+use crate::agent::Agent;
 use crate::channel::{self, FromChild, Socket};
 use crate::create::{Child, Running};
 use crate::error::{Context, Error, Result};
@@ -67,7 +68,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Running> {
     drop(bound);
     let guide = guide?;
     drop(theirs);
-    let outcome = await_execution(&ours);
+    let outcome = await_execution(&ours, options.agent.as_ref());
     // It ends by itself in every case; only an unreaped zombie would stay.
     let _ = reap(guide.pidfd.as_fd());
     outcome
@@ -166,8 +167,10 @@ pub(crate) fn ended(pidfd: BorrowedFd<'_>) -> bool {
 }
 
 /// Collects what the two children say until the program is executed or something has failed.
-fn await_execution(socket: &Socket) -> Result<Running> {
+fn await_execution(socket: &Socket, agent: Option<&Agent>) -> Result<Running> {
     let mut child: Option<Child> = None;
+    // The two children speak independently: one may ask before the other has said who it is.
+    let mut asks = false;
     let mut console = None;
     let mut ready = None;
     loop {
@@ -175,6 +178,7 @@ fn await_execution(socket: &Socket) -> Result<Running> {
             Some((FromChild::Sibling { pid }, Some(pidfd))) => {
                 child = Some(barque_sys::process::Cloned { pid, pidfd }.into());
             }
+            Some((FromChild::Listener, _)) => asks = true,
             Some((FromChild::Console, master)) => console = master,
             Some((FromChild::Ready { warnings }, _)) => ready = Some(warnings),
             Some((FromChild::Failed(error), _)) => {
@@ -196,6 +200,13 @@ fn await_execution(socket: &Socket) -> Result<Running> {
                 ));
             }
             None => break,
+        }
+        if let (true, Some(child)) = (asks, &child) {
+            asks = false;
+            let pidfd = child.duplicate()?;
+            // Without an agent it is given up: what it waits for will not come.
+            let agent = agent.ok_or(Error::Gone { pid: child.pid })?;
+            agent.serve(socket, child.pid, pidfd.as_fd())?;
         }
     }
     match (child, ready) {

@@ -10,6 +10,7 @@
 //! `channel` (what the two say to each other) and `path` (no path is ever followed out of the
 //! root).
 
+mod agent;
 mod birthplace;
 pub mod caps;
 mod channel;
@@ -37,6 +38,7 @@ mod sources;
 pub mod user;
 mod userns;
 
+pub use agent::Agent;
 pub use create::{Created, Running, create, start_at};
 pub use error::{Error, Result};
 pub use exec::{exec, open_namespace, open_pidfd};

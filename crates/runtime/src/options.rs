@@ -1,5 +1,6 @@
 //! The requests: what a caller hands in to make a container or an exec session.
 
+use crate::agent::Agent;
 use crate::error::Result;
 use barque_types::spec::{self, NamespaceKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -173,6 +174,8 @@ pub struct ExecOptions<'a> {
     pub user: UserSpec,
     /// The container's system call filter, if it has one.
     pub seccomp: Option<&'a spec::Seccomp>,
+    /// Who answers for the system calls of which the filter says so.
+    pub agent: Option<Agent>,
     /// `linux.personality` of the container.
     pub personality: Option<&'a spec::Personality>,
     /// `linux.memoryPolicy` of the container.

@@ -96,6 +96,14 @@ pub fn install_with_listener(filter: &[SockFilter], flags: u32) -> Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether a system call (its number and arguments, as a tracer sees them) is the one of
+/// [`install_with_listener`].
+pub fn makes_listener(number: u64, arguments: &[u64; 6]) -> bool {
+    number == libc::SYS_seccomp as u64
+        && arguments[0] == u64::from(SET_MODE_FILTER)
+        && arguments[1] & u64::from(FLAG_NEW_LISTENER) != 0
+}
+
 /// Whether this kernel knows the action (a `RET_*` of this module; its data bits must be zero). Linux 4.14;
 /// older kernels, which cannot be asked, have only those of 3.5.
 pub fn action_available(action: u32) -> bool {

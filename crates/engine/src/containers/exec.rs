@@ -1,12 +1,14 @@
 //! `exec`: one more process in a running container, child of the caller. No monitor is involved: the
 //! process's streams are the caller's to pump.
 
+use super::record::Container;
 use super::supervise::{runtime_error, user};
 use super::{Containers, ExecSession, lower};
 use crate::error::{Context, Error, Kind, Result};
-use barque_runtime::{CgroupJoin, ExecOptions, Stdio, defaults};
+use barque_runtime::{Agent, CgroupJoin, ExecOptions, Stdio, defaults};
 use barque_types::container::ExecRequest;
 use barque_types::docker::Status;
+use barque_types::oci_state::{self, State};
 use barque_types::spec::{ConsoleSize, Process, Spec};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use std::fs::File;
@@ -74,6 +76,10 @@ impl Containers<'_> {
                 true => None,
                 false => spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
             },
+            agent: match request.privileged {
+                true => None,
+                false => agent(&container, &spec, init.pid),
+            },
             personality: spec.linux.as_ref().and_then(|l| l.personality.as_ref()),
             memory_policy: spec.linux.as_ref().and_then(|l| l.memory_policy.as_ref()),
             cgroup: CgroupJoin {
@@ -100,6 +106,21 @@ impl Containers<'_> {
             warnings: running.warnings,
         })
     }
+}
+
+/// Who answers for the system calls of which a profile of the user's says so.
+fn agent(container: &Container, spec: &Spec, pid: i32) -> Option<Agent> {
+    let linux = spec.linux.as_ref();
+    let state = State {
+        oci_version: spec.oci_version.clone(),
+        id: container.id().to_owned(),
+        status: oci_state::Status::Running,
+        pid,
+        // As its hooks are told: the engine's containers have no bundle.
+        bundle: "/".into(),
+        annotations: spec.annotations.clone(),
+    };
+    Agent::of(linux.and_then(|linux| linux.seccomp.as_ref()), state)
 }
 
 /// The container's own process with what the request changes.

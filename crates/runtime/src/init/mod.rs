@@ -265,7 +265,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
         &plan.hooks.state(Status::Created, pid),
         process.seccomp.as_ref(),
     )
-    .and_then(|()| program::execute(process, ready));
+    .and_then(|()| program::execute(process, ready, socket));
     match door {
         // Whoever started it is told, not whoever made it, who is long gone.
         Some(_) => Ok(report(socket, executed)),
@@ -328,7 +328,7 @@ fn join(session: &Session<'_>, mut warnings: Vec<String>) -> Result<Infallible> 
         &mut warnings,
     )?;
     say(session.socket, &FromChild::Ready { warnings })?;
-    program::execute(session.plan, ready)
+    program::execute(session.plan, ready, session.socket)
 }
 
 fn say(socket: &Socket, message: &FromChild) -> Result<()> {

@@ -1,13 +1,16 @@
 //! The program: finding it as the container would, and executing it.
 
+use crate::channel::{FromChild, FromParent, Socket};
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ProcessPlan;
+use crate::seccomp::Program;
 use barque_sys::process::{StringVector, execve};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySets, set_capabilities};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::os::fd::IntoRawFd;
 
 /// Where to look when the environment has no `PATH` (Docker's default).
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -106,11 +109,17 @@ fn refused(plan: &ProcessPlan, errno: Errno) -> Error {
 }
 
 /// The end: the filter, the last capability, the program.
-pub(super) fn execute(plan: &ProcessPlan, ready: Ready) -> Result<Infallible> {
+pub(super) fn execute(plan: &ProcessPlan, ready: Ready, parent: &Socket) -> Result<Infallible> {
+    if plan.seccomp.as_ref().is_some_and(Program::notifies) {
+        await_watcher(parent)?;
+    }
     // As late as possible: every system call after this one has to be allowed by the filter, and
     // what is left is capset (if at all), execve, and the report of its failure.
     if let Some(filter) = &plan.seccomp {
-        filter.install().step(|| "loading the system call filter")?;
+        let listener = filter.install().step(|| "loading the system call filter")?;
+        // The parent has its own by now. Execve closes ours; doing it here would be one more call under
+        // the filter.
+        let _ = listener.map(IntoRawFd::into_raw_fd);
     }
     if let Some(caps) = ready.caps {
         set_capabilities(None, caps).step(|| "setting the last capabilities")?;
@@ -132,4 +141,15 @@ pub(super) fn execute(plan: &ProcessPlan, ready: Ready) -> Result<Infallible> {
         },
         other => refused(plan, other),
     })
+}
+
+/// Until the parent watches, so that it can take the filter's listener ([`crate::agent`]).
+fn await_watcher(parent: &Socket) -> Result<()> {
+    parent
+        .send(&FromChild::Listener, None)
+        .step(|| "asking the parent to watch the system call filter being loaded")?;
+    match parent.receive::<FromParent>()? {
+        Some((FromParent::GoOn, _)) => Ok(()),
+        _ => Err(super::orphaned()),
+    }
 }

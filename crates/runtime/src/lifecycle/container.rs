@@ -3,6 +3,7 @@
 use super::create::{KILL_PATIENCE, knock};
 use super::record::Record;
 use super::{bundle, groups};
+use crate::agent::Agent;
 use crate::create::start_at;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, State, Status};
@@ -256,9 +257,9 @@ impl Container {
             }
             status => return Err(self.conflict(status, "only a created container can be started")),
         }
-        start_at(knock(&self.dir)?)?;
-        tracing::debug!("step: program executed");
         let spec = self.spec()?;
+        self.execute(&spec)?;
+        tracing::debug!("step: program executed");
         let hooks = spec
             .hooks
             .as_ref()
@@ -274,6 +275,20 @@ impl Container {
             );
         }
         Ok(warnings)
+    }
+
+    /// Orders its first process to execute its program, and waits until it has.
+    fn execute(&self, spec: &Spec) -> Result<()> {
+        let init = self.recorded()?.init.as_ref();
+        let pidfd = init.map(|init| init.open()).transpose()?.flatten();
+        let linux = spec.linux.as_ref();
+        let seccomp = linux.and_then(|linux| linux.seccomp.as_ref());
+        let agent = Agent::of(seccomp, self.hook_state(Status::Created, spec)?);
+        let watch = match (&agent, init, &pidfd) {
+            (Some(agent), Some(init), Some(pidfd)) => Some((agent, init.pid, pidfd.as_fd())),
+            _ => None,
+        };
+        start_at(knock(&self.dir)?, watch)
     }
 
     /// Sends a signal to its first process, or with `all` to every process of its cgroups. SIGKILL reaches a frozen

@@ -1,6 +1,7 @@
 //! `exec`: one more process in a container.
 
 use super::Container;
+use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::exec::exec;
 use crate::hooks::Status;
@@ -76,6 +77,10 @@ impl Container {
             process: request.process,
             user: UserSpec::Ids,
             seccomp: spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+            agent: Agent::of(
+                spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+                self.hook_state(Status::Running, &spec)?,
+            ),
             cgroup: CgroupJoin {
                 v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
                 v2: v2.as_ref().map(AsFd::as_fd).or_else(|| group.v2_fd()),

@@ -261,13 +261,6 @@ fn refuse_unsupported(linux: &spec::Linux) -> Result<()> {
     let asked = [
         ("linux.intelRdt", linux.intel_rdt.is_some()),
         ("linux.netDevices", !linux.net_devices.is_empty()),
-        (
-            "linux.seccomp.listenerPath",
-            linux
-                .seccomp
-                .as_ref()
-                .is_some_and(|s| s.listener_path.is_some()),
-        ),
     ];
     match asked.iter().find(|(_, set)| *set) {
         Some((what, _)) => Err(Error::invalid(*what, "is not supported by Barque")),

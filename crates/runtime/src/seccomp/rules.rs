@@ -118,6 +118,12 @@ impl Rules {
                 .add(rule)
                 .map_err(|problem| Error::invalid(place(rule), problem))?;
         }
+        if spec.listener_metadata.is_some() && spec.listener_path.is_none() {
+            return Err(Error::invalid(
+                "listenerMetadata",
+                "is set, but listenerPath, the socket that it would be sent to, is not",
+            ));
+        }
         if rules.notifies && spec.listener_path.is_none() {
             return Err(Error::invalid(
                 "listenerPath",
@@ -136,11 +142,6 @@ impl Rules {
         for name in &rule.names {
             if name.is_empty() {
                 return Err("a system call's name is empty".into());
-            }
-            // Between loading the filter and exec, the runtime reports by write(2); there is nobody
-            // yet who could answer a notification for it.
-            if answer == sys::RET_USER_NOTIF && name == "write" {
-                return Err("SCMP_ACT_NOTIFY cannot be used for write".into());
             }
             let Some(call) = Call::by_name(name) else {
                 continue;

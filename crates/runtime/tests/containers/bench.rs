@@ -63,6 +63,7 @@ fn create_start_wait_and_exec() {
             pidfd: sleeper.0.pidfd.as_fd(),
             process: &process,
             user: b.user.clone(),
+            agent: None,
             seccomp: None,
             personality: None,
             memory_policy: None,

@@ -123,6 +123,7 @@ fn terminal() {
         pidfd: sleeper.0.pidfd.as_fd(),
         process: &process,
         user: UserSpec::Ids,
+        agent: None,
         seccomp: None,
         personality: None,
         memory_policy: None,

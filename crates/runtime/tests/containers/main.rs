@@ -4,6 +4,7 @@
 //! executes itself with the name of the case. A case that panics or exits with another code than 0
 //! has failed; its process is the parent of its containers, which therefore die with it.
 
+mod agent;
 mod attributes;
 mod basics;
 mod bench;
@@ -39,6 +40,7 @@ fn cases() -> Vec<Case> {
         users::CASES,
         process::CASES,
         attributes::CASES,
+        agent::CASES,
         namespaces::CASES,
         exec::CASES,
         hooks::CASES,

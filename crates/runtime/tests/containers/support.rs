@@ -183,6 +183,7 @@ impl Bench {
             pidfd: target.pidfd.as_fd(),
             process: &process,
             user: self.user.clone(),
+            agent: None,
             seccomp: self.spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
             personality: self
                 .spec

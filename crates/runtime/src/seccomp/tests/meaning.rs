@@ -116,8 +116,8 @@ mod actions {
                 "listenerPath: SCMP_ACT_NOTIFY is used",
             ),
             (
-                with(&|s| s.syscalls.push(rule(&["write"], "NOTIFY", &[]))),
-                "cannot be used for write",
+                with(&|s| s.listener_metadata = Some("x".into())),
+                "listenerMetadata: is set, but listenerPath",
             ),
         ] {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
