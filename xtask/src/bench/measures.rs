@@ -1,7 +1,7 @@
 //! What is measured, and the order of the samples.
 
 use super::peers::{Kind, Peer};
-use super::setup::Setup;
+use super::setup::{Setup, Wanted};
 use super::table::{Row, Unit, print};
 use super::{Options, directory};
 use crate::target;
@@ -22,6 +22,8 @@ pub(super) enum Measure {
     Stop,
     /// 100 detached containers, 8 at a time, and `rm -f` of all.
     Many,
+    /// The OCI runtimes: create, start, delete, exec, peak memory.
+    Oci,
     /// Size of the binary.
     Size,
 }
@@ -30,13 +32,14 @@ pub(super) enum Measure {
 const MANY: usize = 100;
 
 impl Measure {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Run,
         Self::Exec,
         Self::Memory,
         Self::Stop,
         Self::Many,
         Self::Pull,
+        Self::Oci,
         Self::Size,
     ];
 
@@ -48,6 +51,7 @@ impl Measure {
             Self::Memory => "memory",
             Self::Stop => "stop",
             Self::Many => "many",
+            Self::Oci => "oci",
             Self::Size => "size",
         }
     }
@@ -58,6 +62,7 @@ impl Measure {
             Self::Run | Self::Exec => 20,
             Self::Pull | Self::Stop => 3,
             Self::Memory => 5,
+            Self::Oci => 50,
             Self::Many | Self::Size => 1,
         }
     }
@@ -70,6 +75,7 @@ impl Measure {
             Self::Memory => "memory per running container (PSS)",
             Self::Stop => "stop of a PID 1 without a handler",
             Self::Many => "100 detached containers, 8 at a time",
+            Self::Oci => "OCI runtimes on one bundle",
             Self::Size => "size of the program",
         }
     }
@@ -85,7 +91,15 @@ impl Measure {
 /// Measures and prints.
 pub(super) fn run(options: &Options) -> Result<()> {
     let has = |measure| options.measures.contains(&measure);
-    let mut setup = Setup::new(has(Measure::Pull), has(Measure::Run))?;
+    let wanted = Wanted {
+        engines: options
+            .measures
+            .iter()
+            .any(|m| !matches!(m, Measure::Oci | Measure::Size)),
+        big_image: has(Measure::Pull),
+        runtimes: has(Measure::Run) || has(Measure::Oci),
+    };
+    let mut setup = Setup::new(&wanted)?;
     let mut rows = Vec::new();
     for measure in &options.measures {
         eprintln!("measuring: {}", measure.title());
@@ -103,6 +117,7 @@ fn rows_of(measure: Measure, setup: &mut Setup, runs: Option<usize>) -> Result<V
     match measure {
         Measure::Size => Ok(vec![size()?]),
         Measure::Many => many(setup),
+        Measure::Oci => oci(setup, runs.unwrap_or(measure.runs())),
         _ => Ok(vec![interleaved(
             measure,
             setup,
@@ -208,7 +223,7 @@ fn sample(measure: Measure, peer: &mut Peer, target: &Target, round: usize) -> R
             peer.must(&["rm", "-f", NAME])?;
             Ok(took.as_secs_f64())
         }
-        Measure::Many | Measure::Size => Ok(0.0),
+        Measure::Many | Measure::Oci | Measure::Size => Ok(0.0),
     }
 }
 
@@ -277,6 +292,18 @@ fn many(setup: &mut Setup) -> Result<Vec<Row>> {
         removed.add(column, peer.time(&all)?.as_secs_f64());
     }
     Ok(vec![started, removed])
+}
+
+/// Barque's own runtime stands in the column of its engine.
+fn oci(setup: &mut Setup, runs: usize) -> Result<Vec<Row>> {
+    let columns = setup.peers.len();
+    let bundle = setup.bundle.to_string_lossy().into_owned();
+    let sleeper = setup.sleeper.to_string_lossy().into_owned();
+    let others = setup.peers.iter_mut().enumerate();
+    let mut peers: Vec<(usize, &mut Peer)> = std::iter::once((0, &mut setup.own_runtime))
+        .chain(others.filter(|(_, peer)| peer.kind == Kind::Runtime))
+        .collect();
+    super::oci::rows(&mut peers, columns, &bundle, &sleeper, runs)
 }
 
 /// Barque's alone: the others are many programs and packages.

@@ -11,6 +11,7 @@
 
 mod big_image;
 mod measures;
+mod oci;
 mod peers;
 mod setup;
 mod table;

@@ -46,6 +46,13 @@ impl Peer {
         Self::new("barque", Kind::Engine, program, "")
     }
 
+    /// Barque as an OCI runtime, with its own state directory.
+    pub(super) fn own_runtime(binary: &Path, work: &Path) -> Result<Self> {
+        let root = format!("--root={}", work.join("barque-oci-state").display());
+        let program = [text(binary), "oci".to_owned(), root];
+        Self::new("barque", Kind::Runtime, program, V1_ONLY)
+    }
+
     /// Docker's client on a private daemon's socket.
     pub(super) fn docker(socket: &Path) -> Result<Self> {
         let host = format!("unix://{}", socket.display());

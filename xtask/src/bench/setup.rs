@@ -12,6 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What is to be measured.
+pub(super) struct Wanted {
+    /// Docker and Podman.
+    pub(super) engines: bool,
+    /// The image of 718 MB in the registry.
+    pub(super) big_image: bool,
+    /// OCI runtimes and sandboxes.
+    pub(super) runtimes: bool,
+}
+
 /// What the measures work with.
 pub(super) struct Setup {
     pub(super) peers: Vec<Peer>,
@@ -22,14 +32,18 @@ pub(super) struct Setup {
     pub(super) big: String,
     /// An OCI bundle (and its root) with the small image's files, running `true`.
     pub(super) bundle: PathBuf,
+    /// The same, sleeping.
+    pub(super) sleeper: PathBuf,
+    /// Barque as an OCI runtime.
+    pub(super) own_runtime: Peer,
     /// Dropped after the peers: stops dockerd.
     _docker: Option<Daemon>,
     _registry: Option<Registry>,
 }
 
 impl Setup {
-    /// Starts what is installed and needed. `engines`, `others`: whether such peers are measured at all.
-    pub(super) fn new(pull: bool, others: bool) -> Result<Self> {
+    /// Starts what is installed and needed.
+    pub(super) fn new(wanted: &Wanted) -> Result<Self> {
         loopback_up()?;
         let work = directory().join("work");
         if work.exists() {
@@ -49,7 +63,7 @@ impl Setup {
             Dialect::Docker,
         );
         let big = registry.name("bench/big:latest");
-        if pull {
+        if wanted.big_image {
             registry.push_wire(
                 "bench/big",
                 "latest",
@@ -62,12 +76,17 @@ impl Setup {
             image,
             big,
             bundle: work.join("bundle"),
+            sleeper: work.join("sleeper"),
+            own_runtime: Peer::own_runtime(&target().join("dist/barque"), &work)?,
             _docker: None,
             _registry: Some(registry),
         };
-        setup.start_engines(&work)?;
-        if others {
-            make_bundle(&setup.bundle)?;
+        if wanted.engines {
+            setup.start_engines(&work)?;
+        }
+        if wanted.runtimes {
+            make_bundle(&setup.bundle, &["true"])?;
+            make_bundle(&setup.sleeper, &["sleep", "100000"])?;
             setup.start_others(&work)?;
         }
         for peer in setup
@@ -97,7 +116,7 @@ impl Setup {
     }
 
     fn start_others(&mut self, work: &Path) -> Result<()> {
-        for name in ["crun", "runc"] {
+        for name in ["crun", "runc", "youki"] {
             match installed(name) {
                 true => self.peers.push(Peer::runtime(name, work)?),
                 false => self.skipped.push(name),
@@ -116,8 +135,8 @@ fn loopback_up() -> Result<()> {
         .context("switch loopback on (package busybox-static)")
 }
 
-/// A root with busybox, and runc's own default configuration for it, changed to run `true`.
-fn make_bundle(bundle: &Path) -> Result<()> {
+/// A root with busybox, and runc's own default configuration for it, changed to run this.
+fn make_bundle(bundle: &Path, args: &[&str]) -> Result<()> {
     let rootfs = bundle.join("rootfs");
     std::fs::create_dir_all(&rootfs)?;
     let mut tar = Command::new("tar")
@@ -138,7 +157,7 @@ fn make_bundle(bundle: &Path) -> Result<()> {
     let config = bundle.join("config.json");
     let mut spec: Value = serde_json::from_slice(&std::fs::read(&config)?)?;
     spec["process"]["terminal"] = false.into();
-    spec["process"]["args"] = serde_json::json!(["true"]);
+    spec["process"]["args"] = serde_json::json!(args);
     std::fs::write(&config, spec.to_string())?;
     Ok(())
 }
