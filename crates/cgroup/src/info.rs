@@ -117,6 +117,24 @@ pub struct Capabilities {
     pub freezer: bool,
     /// Device rules (v1 controller or BPF)
     pub devices: bool,
+    /// `cpu.burst` of runtime-spec (Linux 5.14)
+    pub cpu_burst: bool,
+    /// `cpu.idle` of runtime-spec (Linux 5.15)
+    pub cpu_idle: bool,
+    /// `hugepageLimits`
+    pub hugetlb: bool,
+    /// `rdma`
+    pub rdma: bool,
+    /// `network.classID`
+    pub net_cls: bool,
+    /// `network.priorities`
+    pub net_prio: bool,
+    /// `unified`: there is a v2 tree
+    pub unified: bool,
+    /// `cgroup.kill` (Linux 5.14)
+    pub kill: bool,
+    /// Pressure stall information of groups
+    pub pressure: bool,
 }
 
 impl Capabilities {
@@ -186,6 +204,20 @@ impl Capabilities {
                     .v2()
                     .is_some_and(|group| group.dir.has("cgroup.freeze")),
             devices: matches!(places.place("devices"), Place::V1(_) | Place::V2(_)),
+            cpu_burst: has("cpu", &["cpu.cfs_burst_us"], &["cpu.max.burst"]),
+            cpu_idle: has("cpu", &["cpu.idle"], &["cpu.idle"]),
+            hugetlb: places.place("hugetlb").dir().is_some(),
+            rdma: has("rdma", &["rdma.max"], &["rdma.max"]),
+            net_cls: has("net_cls", &["net_cls.classid"], &[]),
+            net_prio: has("net_prio", &["net_prio.ifpriomap"], &[]),
+            unified: places.v2().is_some(),
+            kill: places
+                .v2()
+                .is_some_and(|group| group.dir.has("cgroup.kill")),
+            // There, but not to be read, on a kernel with psi=0.
+            pressure: places
+                .v2()
+                .is_some_and(|group| group.dir.read("cpu.pressure").is_ok()),
         }
     }
 
@@ -214,6 +246,15 @@ impl Capabilities {
             blkio_write_iops: blkio,
             freezer: any("freezer") || layout.v2().is_some(),
             devices: any("devices") || layout.v2().is_some(),
+            cpu_burst: false,
+            cpu_idle: false,
+            hugetlb: any("hugetlb"),
+            rdma: any("rdma"),
+            net_cls: v1("net_cls"),
+            net_prio: v1("net_prio"),
+            unified: layout.v2().is_some(),
+            kill: false,
+            pressure: false,
         }
     }
 

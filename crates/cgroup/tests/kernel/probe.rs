@@ -31,6 +31,40 @@ fn the_kernel_is_asked_and_nothing_is_left() {
         .iter()
         .any(|line| line.contains("weight"));
     assert_eq!(warned, !weight);
+    // What a limit does is what the probe said of it.
+    for (there, json) in [
+        (found.cpu_burst, r#"{"cpu":{"quota":10000,"burst":1000}}"#),
+        (found.cpu_idle, r#"{"cpu":{"idle":1}}"#),
+        (
+            found.hugetlb,
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#,
+        ),
+        (found.net_cls, r#"{"network":{"classID":1048577}}"#),
+        (
+            found.net_prio,
+            r#"{"network":{"priorities":[{"name":"lo","priority":1}]}}"#,
+        ),
+        (
+            found.unified,
+            r#"{"unified":{"cgroup.max.descendants":"9"}}"#,
+        ),
+    ] {
+        let held = group
+            .apply(&resources(json))
+            .is_ok_and(|warnings| warnings.is_empty());
+        assert_eq!(held, there, "{json}");
+    }
+    let v2 = group.v2_fd().is_some();
+    assert_eq!(found.kill, v2 && group.dir("").join("cgroup.kill").exists());
+    let stats = group.stats().unwrap();
+    assert_eq!(found.pressure, stats.cpu.unwrap().pressure.is_some());
+    assert_eq!(
+        found.rdma,
+        layout.controller("rdma").is_some_and(|hierarchy| group
+            .dir(if hierarchy.is_v2() { "" } else { "rdma" })
+            .join("rdma.max")
+            .exists())
+    );
     // Other probes may run at this moment; ours is named after this process.
     let ours = format!("barque-probe-{}-", std::process::id());
     for hierarchy in layout.hierarchies() {
