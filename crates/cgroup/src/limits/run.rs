@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::{Missing, Place, Places, Write, bpf, devices, warning, whitelist};
 use crate::dir::{Dir, put};
 use crate::error::{Error, Result};
+use crate::layout::read_proc;
 
 pub(super) struct Run<'a> {
     places: &'a dyn Places,
@@ -100,7 +101,12 @@ impl<'a> Run<'a> {
                 };
                 self.step("devices", whitelist::v1_writes(&rules, current.as_deref())?)
             }
-            Place::V2(dir) => attach(dir, &rules),
+            Place::V2(dir) => {
+                if !attach(dir, &rules)? {
+                    self.warn(warning::DEVICES_ROOTLESS);
+                }
+                Ok(())
+            }
             Place::Refused(why) => Err(Error::unsupported(why)),
             Place::Nowhere => {
                 self.warn(warning::DEVICES);
@@ -148,17 +154,33 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Compiles the rules and makes the program the group's only one.
-fn attach(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
+/// Compiles the rules and makes the program the group's only one; false when a user may not.
+///
+/// Without root on the host there is no device to be had that the user has not already: mknod(2) is
+/// not allowed, and what is bound in from the host keeps its permissions. So, as with runc and crun,
+/// the rules that every configuration has do not fail a user's container.
+fn attach(dir: &Dir, rules: &[devices::Rule]) -> Result<bool> {
     let program = bpf::compile(rules);
-    let fd = door::load_cgroup_device(&program, "barque_devices").map_err(|error| {
-        Error::unsupported(format!(
-            "device rules of {}: the kernel did not load the BPF program: {error}",
-            dir.path().display()
-        ))
-    })?;
+    let fd = match door::load_cgroup_device(&program, "barque_devices") {
+        Ok(fd) => fd,
+        Err(error) if error.errno == Errno::PERM && !is_host_root() => return Ok(false),
+        Err(error) => {
+            return Err(Error::unsupported(format!(
+                "device rules of {}: the kernel did not load the BPF program: {error}",
+                dir.path().display()
+            )));
+        }
+    };
     door::set_cgroup_device(dir.as_fd(), fd.as_fd())
-        .map_err(|source| Error::io("attach the device program to", dir.path(), source))
+        .map_err(|source| Error::io("attach the device program to", dir.path(), source))?;
+    Ok(true)
+}
+
+/// Root, and not of a user namespace: the first one maps all 2^32-1 ids to themselves.
+fn is_host_root() -> bool {
+    let map = read_proc("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_ascii_whitespace().collect();
+    rustix::process::geteuid().is_root() && words == ["0", "0", "4294967295"]
 }
 
 fn perform(dir: Option<&Dir>, write: &Write) -> Result<Outcome> {

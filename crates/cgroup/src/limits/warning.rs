@@ -33,3 +33,5 @@ pub(crate) const NET_PRIO: &str =
     "Your kernel does not support net_prio or the cgroup is not mounted. Priorities discarded.";
 pub(crate) const DEVICES: &str =
     "Your kernel does not support the devices cgroup or it is not mounted. Device rules discarded.";
+pub(crate) const DEVICES_ROOTLESS: &str =
+    "Device rules need root on the host. Device rules discarded.";

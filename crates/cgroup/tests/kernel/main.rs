@@ -15,6 +15,7 @@ mod parents;
 mod probe;
 mod stats;
 mod systemd_driver;
+mod systemd_user;
 mod update;
 mod vm;
 mod vm_systemd;
