@@ -7,13 +7,13 @@
 //!
 //! ```text
 //! Layout::detect ── which hierarchies, where          tables (pure parsers), layout
-//! Cgroup::create ── mkdir in each, or take over        make (cgroupfs driver)
+//! Cgroup::create ── mkdir in each, or take over       make (cgroupfs driver)
 //!                └─ Resources → files                 limits::{v1, v2, devices, bpf}
-//! systemd::Manager ── or systemd makes a scope         systemd (D-Bus)
+//! Manager::start ── or systemd makes a scope          systemd (D-Bus)
 //! child joins    ── CLONE_INTO_CGROUP, "0" to tasks   group (join_fds, v2_fd)
 //! life           ── freeze, thaw, kill_all            freeze
 //!                ├─ stats, oom_kills                  stats
-//!                └─ watch_oom, watch_pressure         notify
+//!                ├─ watch_oom, watch_pressure         notify
 //!                └─ apply (update), delegate          limits, delegate
 //! end            ── remove                            group
 //! info           ── controllers, Capabilities         info
