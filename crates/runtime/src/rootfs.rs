@@ -7,6 +7,7 @@
 use crate::channel::{self, FromChild};
 use crate::error::{Context as _, Error, Result};
 use crate::fsctx::{Context, attach, clone_tree};
+use crate::locks::locked;
 use crate::options::Rootfs;
 use crate::plan::Plan;
 use crate::seccomp::KernelVersion;
@@ -53,7 +54,14 @@ pub(crate) fn mount_for(plan: &Plan, rootfs: &Rootfs, idmap: Option<Idmap<'_>>) 
         ..Change::default()
     };
     set_attributes(&root, true, change).step(|| "setting the propagation of the root")?;
-    Ok(root)
+    match rootfs {
+        // It has the flags of the host's mount, which the container is not to take away.
+        Rootfs::Directory(_) if idmap.is_some() => {
+            let mut copies = locked(&[(root.as_fd(), true)])?;
+            Ok(copies.pop().unwrap_or(root))
+        }
+        _ => Ok(root),
+    }
 }
 
 /// The same in the way that a kernel of that release allows (newer ones allow the older ways too,

@@ -49,6 +49,10 @@ pub const CASES: &[Case] = &[
         "mount_options::locked_against_the_container",
         locked_against_the_container,
     ),
+    (
+        "mount_options::root_locked_against_the_container",
+        root_locked_against_the_container,
+    ),
     ("mount_options::mount_label", mount_label),
     (
         "mount_options::parameters_reach_the_file_system",
@@ -695,4 +699,27 @@ fn locked_against_the_container() {
     assert_eq!(o.out, "filewritable\n", "{o:?}");
     unmount(&source);
     unmount(&plain);
+}
+
+/// The same for a root that is a directory of the host.
+fn root_locked_against_the_container() {
+    own_namespace();
+    let mut b = Bench::new();
+    b.overlay = false;
+    b.with_user_namespace();
+    let caps = barque_runtime::defaults::all_capabilities();
+    b.process().capabilities = Some(barque_runtime::defaults::capability_sets(&caps));
+    let root = b.path("rootfs");
+    tmpfs(&root, MountFlags::NOSUID | MountFlags::NODEV);
+    crate::support::busybox(&root);
+    tmpfs(&root.join("home"), MountFlags::RDONLY);
+    rustix::fs::chmod(&root, rustix::fs::Mode::from_raw_mode(0o755)).expect("chmod");
+    for dir in ["dev", "sys/fs/cgroup"] {
+        fs::create_dir_all(root.join(dir)).expect("mkdir");
+    }
+    let o = b.sh("mount -o remount,bind,suid / && echo suid
+         mount -o remount,bind,rw /home && echo rw; umount /home && echo bared
+         grep -c ' / rw,nosuid,nodev' /proc/self/mountinfo");
+    assert_eq!(o.out, "1\n", "{o:?}");
+    unmount(&root);
 }
