@@ -84,11 +84,18 @@ impl Drop for Birthplace {
 
 /// Does something in the network namespace of a process, and returns.
 pub(crate) fn in_network_of<T>(pid: i32, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    in_network(open_namespace(pid, NamespaceKind::Network)?.as_fd(), action)
+}
+
+/// Does something in a network namespace, and returns.
+pub(crate) fn in_network<T>(
+    theirs: BorrowedFd<'_>,
+    action: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let kind = NamespaceKind::Network;
-    let theirs = open_namespace(pid, kind)?;
     let mut place = Birthplace::default();
     place.remember(kind)?;
-    join(kind, theirs.as_fd())?;
+    join(kind, theirs)?;
     let outcome = action();
     place.leave().and(outcome)
 }

@@ -8,6 +8,7 @@ use crate::hooks::{self, Status};
 use crate::init::{self, Birth};
 use crate::labels::Labels;
 use crate::namespaces::Joined;
+use crate::netdevices::Moved;
 use crate::options::{CreateOptions, Lifetime, OnBirth, Rootfs, Stdio};
 use crate::plan::{Plan, What};
 use crate::sources::{self, Source};
@@ -174,6 +175,7 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     drop(theirs);
     let on_birth = options.on_birth.take();
     let rootfs = furnishes_itself.is_none().then_some(&options.rootfs);
+    let moved = Moved::into_container(child.pid, &plan.net_devices)?;
     let root = supply(&plan, rootfs, &sources, on_birth, child.pid, &ours)?;
     // The bind mounts are the child's now.
     drop(sources);
@@ -182,6 +184,9 @@ pub fn create(mut options: CreateOptions<'_>) -> Result<Created> {
     let agent = Agent::of(linux.and_then(|linux| linux.seccomp.as_ref()), state);
     let mut created = await_ready(child, ours, root, &plan)?;
     created.agent = agent;
+    if let Some(moved) = moved {
+        moved.keep();
+    }
     Ok(created)
 }
 

@@ -28,6 +28,7 @@ mod labels;
 pub mod lifecycle;
 mod locks;
 mod namespaces;
+mod netdevices;
 mod options;
 mod path;
 mod plan;

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod notify;
 pub mod process;
 pub mod ptrace;

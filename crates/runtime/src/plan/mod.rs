@@ -18,10 +18,11 @@ pub(crate) use process::{CapsPlan, ProcessPlan, RlimitPlan};
 use crate::error::{Error, Result};
 use crate::hooks::HookPlan;
 use crate::namespaces::{Joined, path_of};
+use crate::netdevices;
 use crate::{CreateOptions, Stdio};
 use barque_sys::mount::Propagation;
 use barque_sys::process::Namespaces;
-use barque_types::spec::{self, IdMapping, NamespaceKind, TimeOffset};
+use barque_types::spec::{self, IdMapping, NamespaceKind, NetDevice, TimeOffset};
 use std::collections::BTreeMap;
 
 /// What is to be made of a container's specification.
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub new: Namespaces,
     /// The map of the user namespace, when there is one that is new or joined.
     pub id_maps: Option<IdMaps>,
+    /// Interfaces that become the container's.
+    pub net_devices: BTreeMap<String, NetDevice>,
     /// Clock offsets of a new time namespace.
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Hostname to set.
@@ -130,6 +133,7 @@ impl Plan {
         refuse_unsupported(linux)?;
         let (new, own) = namespaces(linux, joined)?;
         let id_maps = id_maps(linux, new, joined)?;
+        netdevices::check(&linux.net_devices, own.contains(Namespaces::NETWORK))?;
         if (spec.hostname.is_some() || spec.domainname.is_some()) && !own.contains(Namespaces::UTS)
         {
             return Err(Error::invalid(
@@ -161,6 +165,7 @@ impl Plan {
             id: options.id.to_owned(),
             new,
             id_maps,
+            net_devices: linux.net_devices.clone(),
             time_offsets: linux.time_offsets.clone(),
             hostname: spec.hostname.clone(),
             domainname: spec.domainname.clone(),
@@ -258,10 +263,7 @@ fn root_propagation(value: Option<&str>) -> Result<(Propagation, bool)> {
 
 /// Members of the specification that ask for what is not built: an error, never a silent skip.
 fn refuse_unsupported(linux: &spec::Linux) -> Result<()> {
-    let asked = [
-        ("linux.intelRdt", linux.intel_rdt.is_some()),
-        ("linux.netDevices", !linux.net_devices.is_empty()),
-    ];
+    let asked = [("linux.intelRdt", linux.intel_rdt.is_some())];
     match asked.iter().find(|(_, set)| *set) {
         Some((what, _)) => Err(Error::invalid(*what, "is not supported by Barque")),
         None => Ok(()),

@@ -19,6 +19,7 @@ mod mount_places;
 mod mountinfo;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod process;
 mod security;
 mod support;
@@ -42,6 +43,7 @@ fn cases() -> Vec<Case> {
         attributes::CASES,
         agent::CASES,
         namespaces::CASES,
+        netdevices::CASES,
         exec::CASES,
         hooks::CASES,
         escape::CASES,
