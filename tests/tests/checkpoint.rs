@@ -301,3 +301,95 @@ fn no_criu(barque: &Barque) {
     let listed = barque.ok(["checkpoint", "ls", "box"]);
     assert_eq!(listed, "CHECKPOINT NAME\nmark");
 }
+
+#[test]
+fn what_confines_a_container_is_kept() {
+    let barque = Barque::with_busybox();
+    let flags = [
+        "--userns",
+        "auto",
+        "--read-only",
+        "--tmpfs",
+        "/tmp",
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "KILL",
+        "--security-opt",
+        "no-new-privileges",
+        "--pids-limit",
+        "30",
+        "-m",
+        "48m",
+        "--ulimit",
+        "nofile=512:512",
+        "--hostname",
+        "confined",
+    ];
+    counter(&barque, "box", &flags);
+    let seen = |what: &str| {
+        let pid = barque.pid("box");
+        let read = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{pid}/{file}"))
+                .unwrap_or_else(|e| panic!("{file}: {e}"))
+        };
+        let status = read("status");
+        let fields = [
+            "CapBnd",
+            "CapEff",
+            "CapAmb",
+            "NoNewPrivs",
+            "Seccomp",
+            "Seccomp_filters",
+            "Uid",
+            "Gid",
+        ];
+        let status: Vec<&str> = status
+            .lines()
+            .filter(|line| {
+                fields
+                    .iter()
+                    .any(|field| line.starts_with(&format!("{field}:")))
+            })
+            .collect();
+        assert_eq!(status.len(), fields.len(), "{what}: {status:?}");
+        let mut mounts: Vec<String> = read("mountinfo")
+            .lines()
+            .map(|line| {
+                line.split(' ')
+                    .skip(4)
+                    .take(2)
+                    .collect::<Vec<&str>>()
+                    .join(" ")
+            })
+            .collect();
+        mounts.sort();
+        let limits = read("limits");
+        let files = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        format!(
+            "{}\n{}\n{}\n{}\n{}\n{files:?}",
+            status.join("\n"),
+            read("uid_map"),
+            read("gid_map"),
+            read("oom_score_adj"),
+            mounts.join("\n"),
+        )
+    };
+    let before = seen("before");
+    ok(&barque, &["checkpoint", "create", "box", "mark"]);
+    ok(&barque, &["start", "--checkpoint", "mark", "box"]);
+    assert_eq!(before, seen("after"));
+    assert_eq!(barque.inside("box", "hostname"), "confined");
+    let counted = numbers(&barque, "box").len() as u32;
+    until_it_has_counted_to(&barque, "box", counted + 5);
+    let failed = barque.output(["exec", "box", "touch", "/x"]);
+    assert!(failed.stderr.contains("Read-only"), "{failed}");
+    // The limits are those of the cgroups, made anew.
+    let limit = barque.inside(
+        "box",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true",
+    );
+    assert_eq!(limit, (48 << 20).to_string());
+}

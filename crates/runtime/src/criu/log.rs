@@ -6,18 +6,24 @@ use std::path::Path;
 const VERDICTS: [&str; 3] = ["Dumping FAILED", "Restoring FAILED", "Pre-dumping FAILED"];
 
 /// Complaints that are never the cause; the first where root lacks CAP_SYS_RESOURCE.
-const NOISE: [&str; 2] = [
+const NOISE: [&str; 3] = [
     "Can't setup RLIMIT_NOFILE for self",
+    // Asked of every kernel, in vain in a user namespace.
+    "Unable to create tun",
     // Of a helper of its own that hears that the end has come.
     "cgroupd: recv req error",
 ];
 
 /// What a line means to whoever does not know CRIU: part of it, and the advice.
-const ADVICE: [(&str, &str); 3] = [
+const ADVICE: [(&str, &str); 4] = [
     (
         // SO_PASSCRED and SO_PASSSEC of sockets that are not UNIX ones (checkpoint-restore/criu#2705).
         "Can't get 1:16 opt",
         "CRIU 4.1 cannot dump network sockets on Linux 6.16 or later, a later CRIU can",
+    ),
+    (
+        "Can't get rlimit",
+        "processes of other users are dumped with CAP_SYS_RESOURCE only, which is missing here",
     ),
     (
         "Connected TCP socket",
@@ -58,6 +64,24 @@ fn find(text: &str) -> Option<String> {
     Some(told)
 }
 
+/// Where CRIU makes a directory to build mounts in, which a failed restore leaves behind.
+const YARDS: &str = "/tmp/.criu.mntns.";
+
+/// Removes the (by now empty) directory that a failed restore says it has used.
+pub(super) fn remove_yard(log: &Path) {
+    let text = std::fs::read(log).unwrap_or_default();
+    if let Some(yard) = yard(&String::from_utf8_lossy(&text)) {
+        // Of no use to anybody, and in nobody's way.
+        let _ = std::fs::remove_dir(yard);
+    }
+}
+
+fn yard(text: &str) -> Option<&str> {
+    let from = &text[text.find(YARDS)?..];
+    let end = from[YARDS.len()..].find(|c: char| !c.is_ascii_alphanumeric());
+    Some(end.map_or(from, |end| &from[..YARDS.len() + end]))
+}
+
 /// `(00.010203)     12: Error …` → `Error …`.
 fn without_time(line: &str) -> &str {
     line.find("Error (").map_or(line, |at| &line[at..])
@@ -66,6 +90,15 @@ fn without_time(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_that_is_left() {
+        let log =
+            "mnt-v2: Mounting @1 to /tmp/.criu.mntns.5QHgkO/mnt-1\nMove /tmp/.criu.mntns.5QHgkO/2";
+        assert_eq!(yard(log), Some("/tmp/.criu.mntns.5QHgkO"));
+        assert_eq!(yard("/tmp/.criu.mntns.abc"), Some("/tmp/.criu.mntns.abc"));
+        assert_eq!(yard("nothing"), None);
+    }
 
     #[test]
     fn the_errors_that_tell_something() {

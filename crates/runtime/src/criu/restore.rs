@@ -10,12 +10,12 @@ use super::mounts::{External, From};
 use super::options::RestoreOptions;
 use super::protobuf::Message;
 use super::service::{Launch, Service, Stage};
-use super::{Directories, common, explain, external_namespace, failed, joined, program};
+use super::{Directories, common, explain, external_namespace, failed, joined, log, program};
 use crate::birthplace::in_network_of;
 use crate::create::{Child, Running};
 use crate::error::{Context as _, Error, Result};
 use crate::exec::open_pidfd;
-use crate::fsctx::{Context, clone_tree};
+use crate::fsctx::{self, Context, clone_tree};
 use crate::hierarchies::{self, Hierarchy, path_in};
 use crate::options::Stdio;
 use crate::path::{self, Make};
@@ -43,6 +43,11 @@ pub fn restore(mut options: RestoreOptions<'_>) -> Result<Running> {
     let image = Image::read(options.criu.image_path)?;
     let directories = Directories::new(&options.criu, "restore.log")?;
     let scene = Scene::new(&mut options)?;
+    let open_place = scene
+        .image
+        .as_ref()
+        .and_then(|_| open_place(&options, &criu));
+    options.place = open_place.unwrap_or(options.place);
     let image_path = match &scene.image {
         Some(_) => options.place.join(IMAGE),
         None => options.criu.image_path.to_owned(),
@@ -85,8 +90,15 @@ pub fn restore(mut options: RestoreOptions<'_>) -> Result<Running> {
     let outcome = service.carry_out(&request(Kind::Restore, Some(&message)), &mut notify);
     // Its last words are about what it has made, so they come first.
     service.end();
-    let response = outcome.map_err(|error| explain(error, &directories.log))?;
+    let response = match outcome {
+        Ok(response) => response,
+        Err(error) => {
+            log::remove_yard(&directories.log);
+            return Err(explain(error, &directories.log));
+        }
+    };
     if !response.success {
+        log::remove_yard(&directories.log);
         return Err(failed("restore the container", &response, &directories.log));
     }
     newborn.running(&response, scene.root)
@@ -141,12 +153,17 @@ impl Scene {
             });
         let root = rootfs::mount(&options.rootfs, idmap)?;
         make_mount_points(&root, &mounts, &sources)?;
+        if options.spec.root.as_ref().is_some_and(|root| root.readonly) {
+            // CRIU takes a root as it finds it.
+            fsctx::set(&root, Attributes::RDONLY).step(|| "making the root read-only")?;
+        }
         let image = idmap
             .map(|idmap| image_for(idmap.root.0, options.criu.image_path))
             .transpose()?;
         let context = Context::open("tmpfs", "making a file system for mounts of criu")?;
         context.set("source", "barque")?;
-        context.set("mode", "700")?;
+        // The root of a user namespace has to get through.
+        context.set("mode", "755")?;
         Ok(Self {
             base: context.mount(Attributes::NOSUID | Attributes::NODEV)?,
             root,
@@ -188,6 +205,27 @@ impl Scene {
         })?;
         Some(index.to_string())
     }
+}
+
+/// Directories of every system that everybody gets through to.
+const OPEN_PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
+
+/// A place for a container with a user namespace: CRIU follows paths to the stage as that namespace's root, to
+/// whom the directories of an engine are closed. Covered in CRIU's mount namespace only, so that it must not
+/// hold what CRIU needs.
+fn open_place(options: &RestoreOptions<'_>, criu: &Path) -> Option<&'static Path> {
+    use std::os::unix::fs::PermissionsExt;
+    let needed = [
+        Some(criu),
+        Some(options.criu.image_path),
+        options.criu.work_path,
+        options.criu.config_file,
+    ];
+    OPEN_PLACES.iter().map(Path::new).find(|place| {
+        let open = std::fs::symlink_metadata(place)
+            .is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o001 != 0);
+        open && !needed.iter().flatten().any(|path| path.starts_with(place))
+    })
 }
 
 /// The directory of an image, open to a container with a user namespace of its own.

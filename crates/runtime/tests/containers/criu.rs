@@ -360,6 +360,9 @@ fn mounts_are_as_they_were() {
 fn a_user_namespace_too() {
     let mut bench = Bench::new();
     bench.with_user_namespace();
+    fs::write(bench.path("file"), "from the host\n").expect("write");
+    let file = bench.path("file");
+    bench.bind(&file, "/etc/file", &["bind", "ro"]);
     let mut counter = Counter::start(bench);
     counter.read_to(5);
     let before = mounts(&counter);
