@@ -1,4 +1,4 @@
-//! The habits of the house, as one program: `cargo xtask test | lint | bench | criu | dist`.
+//! The habits of the house, as one program: `cargo xtask test | vm-test | lint | bench | criu | dist`.
 
 mod bench;
 mod criu;
@@ -16,8 +16,9 @@ usage: cargo xtask <command>
 
   test  [ARGS…]     install what the tests need (Debian, as root), build once, run all tests;
                     ARGS go to `cargo test --workspace`
+  vm-test           only the tests that boot another kernel: pure cgroup v2, v1, systemd as process 1
   lint              rustfmt, clippy, and the house rules; prints every violation
-  bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many size;
+  bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many oci size;
                     --runs N, default all and 20
   criu              unpack the CRIU that the tests of checkpoints use, and print where it is
   dist              the static release binary in target/dist, checked and measured";
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let rest = args.get(1..).unwrap_or_default();
     let result = match args.first().map(String::as_str) {
         Some("test") => test::run(rest),
+        Some("vm-test") => test::vm(),
         Some("lint") => lint::run(),
         Some("bench") => bench::run(rest),
         Some("criu") => criu::ready().map(|program| println!("{}", program.display())),

@@ -63,6 +63,26 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Where the tests that boot a virtual machine are: package, test program, and their names' part.
+const VM_TESTS: [(&str, &str, &str); 3] = [
+    ("barque-cgroup", "kernel", "vm"),
+    ("barque-runtime", "containers", "vm::"),
+    ("barque-tests", "v2", ""),
+];
+
+/// The virtual machines alone; all of them are part of [`run`], too.
+pub(crate) fn vm() -> Result<()> {
+    install()?;
+    must(cargo("build").args(["--package", "barque"]))?;
+    let binary = programs("debug").join("barque");
+    for (package, program, filter) in VM_TESTS {
+        let mut command = cargo("test");
+        command.args(["--package", package, "--test", program, "--", filter]);
+        must(command.env("BARQUE_BIN", &binary))?;
+    }
+    Ok(())
+}
+
 /// What the runs of all test programs said together.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Summary {
