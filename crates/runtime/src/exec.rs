@@ -173,6 +173,7 @@ fn await_execution(socket: &Socket, agent: Option<&Agent>) -> Result<Running> {
     let mut asks = false;
     let mut console = None;
     let mut ready = None;
+    let mut failed = None;
     loop {
         match socket.receive::<FromChild>()? {
             Some((FromChild::Sibling { pid }, Some(pidfd))) => {
@@ -181,12 +182,9 @@ fn await_execution(socket: &Socket, agent: Option<&Agent>) -> Result<Running> {
             Some((FromChild::Listener, _)) => asks = true,
             Some((FromChild::Console, master)) => console = master,
             Some((FromChild::Ready { warnings }, _)) => ready = Some(warnings),
-            Some((FromChild::Failed(error), _)) => {
-                if let Some(mut child) = child {
-                    child.end();
-                }
-                return Err(error);
-            }
+            // Not the last word: the process may have failed before its guide could introduce it, and it is ours to
+            // reap. Unreaped, it would keep the container's pid namespace alive for as long as we live.
+            Some((FromChild::Failed(error), _)) => failed = Some(error),
             Some((
                 FromChild::Sibling { .. }
                 | FromChild::Mounted
@@ -208,6 +206,12 @@ fn await_execution(socket: &Socket, agent: Option<&Agent>) -> Result<Running> {
             let agent = agent.ok_or(Error::Gone { pid: child.pid })?;
             agent.serve(socket, child.pid, pidfd.as_fd())?;
         }
+    }
+    if let Some(error) = failed {
+        if let Some(mut child) = child {
+            child.end();
+        }
+        return Err(error);
     }
     match (child, ready) {
         (Some(child), Some(warnings)) => Ok(Running {
@@ -255,5 +259,29 @@ pub fn open_namespace(pid: i32, kind: NamespaceKind) -> Result<OwnedFd> {
     match openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT | Errno::SRCH) => Err(Error::Gone { pid }),
         other => other.step(|| format!("opening {path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_fails_before_it_is_introduced_is_reaped() {
+        let child = std::process::Command::new("/bin/false")
+            .spawn()
+            .expect("spawn");
+        let pid = child.id() as i32;
+        let pidfd = open_pidfd(pid).expect("a pidfd");
+        let (theirs, ours) = channel::pair().expect("socketpair");
+        let error = Error::invalid("process.args", "no command is given");
+        theirs
+            .send(&FromChild::Failed(error.clone()), None)
+            .expect("send");
+        let sibling = FromChild::Sibling { pid };
+        theirs.send(&sibling, Some(pidfd.as_fd())).expect("send");
+        drop(theirs);
+        assert_eq!(await_execution(&ours, None).expect_err("failed"), error);
+        assert_eq!(reap(pidfd.as_fd()), Err(Errno::CHILD), "it was reaped");
     }
 }
