@@ -98,9 +98,10 @@ fn name_of(path: &Path) -> String {
 
 fn apt_get(dir: &Path) -> Command {
     let mut command = Command::new("apt-get");
-    // A configuration that is named here is read before the machine's, which must not come after it.
+    // Read after the machine's own, which may know a proxy.
     command
-        .env("APT_CONFIG", dir.join("apt.conf"))
+        .arg("-c")
+        .arg(dir.join("apt.conf"))
         .arg("-q")
         .stdin(std::process::Stdio::null());
     command
@@ -110,14 +111,14 @@ fn apt_get(dir: &Path) -> Command {
 fn configuration(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "Dir::Etc::parts \"{dir}/parts\";\n\
-         Dir::Etc::main \"/dev/null\";\n\
-         Dir::Etc::sourcelist \"{dir}/sources\";\n\
+        "Dir::Etc::sourcelist \"{dir}/sources\";\n\
          Dir::Etc::sourceparts \"{dir}/parts\";\n\
          Dir::Etc::preferencesparts \"{dir}/parts\";\n\
          Dir::State \"{dir}/state\";\n\
          Dir::State::status \"{dir}/status\";\n\
          Dir::Cache \"{dir}/cache\";\n\
+         Dir::Cache::archives \"{dir}/cache/archives\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
          Acquire::Languages \"none\";\n\
          APT::Install-Recommends \"false\";\n\
          APT::Sandbox::User \"root\";\n"

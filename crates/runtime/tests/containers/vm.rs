@@ -53,11 +53,12 @@ fn run(cgroups: Cgroups, script: &str, least: usize) {
     assert!(passed >= least, "{passed} tests ran: {outcome}");
 }
 
-const ALL: &str = "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench::";
+const ALL: &str =
+    "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench:: --skip criu::";
 
 /// On the same kernel as that one: without what has nothing to do with cgroups.
 const CGROUPS: &str = "mount -t ext4 /dev/vda /tmp && containers --skip vm:: --skip bench:: \
-    --skip security:: --skip mount_options:: --skip escape::";
+    --skip security:: --skip mount_options:: --skip escape:: --skip criu::";
 
 fn an_older_kernel_with_cgroup_v2() {
     run(Cgroups::V2, ALL, 70);
