@@ -5,6 +5,7 @@ use barque_testkit::image::Image;
 use barque_testkit::{Barque, poll, proc};
 use rustix::process::{Pid, Signal};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A sequence of numbers without pattern (xorshift64), the same in every run.
@@ -73,6 +74,181 @@ fn a_start_killed_with_its_monitor_can_be_repeated() {
         assert_eq!(barque.status("box"), "running");
         barque.ok(["rm", "-f", "box"]);
     }
+    barque.assert_nothing_left();
+}
+
+/// A `run` or `create` that stands still between making the container and starting it: it warns of
+/// `--oom-kill-disable` without a limit there, into a pipe that is full.
+struct Standing {
+    child: std::process::Child,
+    id: String,
+    _reader: std::os::fd::OwnedFd,
+}
+
+impl Standing {
+    fn new(barque: &Barque, args: &[&str]) -> Self {
+        let (reader, writer) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("make a pipe");
+        let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("ask for its size");
+        let mut filled = 0;
+        while filled < size {
+            filled += rustix::io::write(&writer, &vec![b'.'; size - filled]).expect("fill it");
+        }
+        let before = listed(barque);
+        let (verb, rest) = args.split_first().expect("a verb");
+        let mut all = vec![*verb, "--oom-kill-disable"];
+        all.extend(rest);
+        let child = barque
+            .cmd(all)
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .spawn()
+            .expect("spawn it");
+        let mut id = String::new();
+        poll::until("its record appears", || {
+            let new = listed(barque).into_iter().find(|id| !before.contains(id));
+            id = new.unwrap_or_default();
+            let journal = barque.data_root().join(format!("tmp/container-{id}"));
+            !id.is_empty() && !journal.exists()
+        });
+        Self {
+            child,
+            id,
+            _reader: reader,
+        }
+    }
+
+    fn kill(mut self) -> String {
+        self.child.kill().expect("kill it");
+        self.child.wait().expect("wait for it");
+        std::mem::take(&mut self.id)
+    }
+}
+
+/// Containers with a record, read without a command, whose sweep would change something.
+fn listed(barque: &Barque) -> Vec<String> {
+    let dir = std::fs::read_dir(barque.data_root().join("containers")).expect("list containers");
+    let ids = dir.map(|entry| entry.expect("an entry").file_name());
+    ids.map(|id| id.to_string_lossy().into_owned())
+        .filter(|id| record(barque, id, "config.json").exists())
+        .collect()
+}
+
+fn entries(dir: PathBuf) -> Vec<String> {
+    let names = std::fs::read_dir(dir).expect("list");
+    let names = names.map(|entry| entry.expect("an entry").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+#[test]
+fn what_a_killed_run_did_not_start_is_gone_with_the_next_command() {
+    let barque = Barque::with_busybox();
+    let layers = entries(barque.data_root().join("overlay2"));
+    for flags in [&["--rm"][..], &["-d"], &["-d", "--userns", "auto"], &["-i"]] {
+        let mut args = vec!["run", "--name", "box"];
+        args.extend(flags);
+        args.extend(["busybox", "sleep", "100000"]);
+        let run = Standing::new(&barque, &args);
+        // While it lives, others see the container and leave it alone.
+        assert_eq!(barque.ok(["ps", "-aq", "--no-trunc"]), run.id, "{flags:?}");
+        assert_eq!(barque.status("box"), "created");
+        run.kill();
+        assert_eq!(barque.ok(["ps", "-aq"]), "", "{flags:?}");
+        for place in ["containers", "names", "tmp", "idranges"] {
+            let left = entries(barque.data_root().join(place));
+            assert!(left.is_empty(), "{place} after {flags:?}: {left:?}");
+        }
+        assert_eq!(
+            entries(barque.data_root().join("overlay2")).len(),
+            layers.len()
+        );
+        barque.assert_nothing_left();
+        barque.ok(["create", "--name", "box", "busybox"]);
+        barque.ok(["rm", "box"]);
+    }
+    // The next command may be one on that very container.
+    Standing::new(&barque, &["run", "--name", "box", "busybox", "true"]).kill();
+    assert!(
+        barque
+            .fails(1, ["start", "box"])
+            .contains("No such container")
+    );
+}
+
+#[test]
+fn what_a_killed_create_made_stays() {
+    let barque = Barque::with_busybox();
+    let id = Standing::new(&barque, &["create", "--name", "box", "busybox", "true"]).kill();
+    assert_eq!(barque.ok(["ps", "-aq", "--no-trunc"]), id);
+    barque.ok(["start", "-a", "box"]);
+    barque.ok(["rm", "box"]);
+    barque.assert_nothing_left();
+}
+
+#[test]
+fn what_somebody_else_started_outlives_a_killed_run() {
+    let barque = Barque::with_busybox();
+    let args = ["run", "--name", "box", "busybox", "sleep", "100000"];
+    let run = Standing::new(&barque, &args);
+    barque.ok(["start", "box"]);
+    let id = run.kill();
+    assert_eq!(barque.ok(["ps", "-q", "--no-trunc"]), id);
+    assert_eq!(barque.status("box"), "running");
+    barque.ok(["rm", "-f", "box"]);
+    // Nor is one that has ended, or that could not be started: the reason is in its record.
+    let run = Standing::new(&barque, &["run", "--name", "box", "busybox", "true"]);
+    barque.ok(["start", "-a", "box"]);
+    run.kill();
+    assert_eq!(barque.status("box"), "exited");
+    barque.ok(["rm", "box"]);
+    let run = Standing::new(&barque, &["run", "--name", "box", "busybox", "no-such"]);
+    barque.output(["start", "box"]).exits(1);
+    run.kill();
+    assert_eq!(barque.look("box", "/State/ExitCode"), 127);
+    barque.ok(["rm", "box"]);
+    barque.assert_nothing_left();
+}
+
+#[test]
+fn a_run_is_announced_only_until_it_has_started() {
+    let barque = Barque::with_busybox();
+    barque.sleeper("box");
+    let tmp = barque.data_root().join("tmp");
+    assert_eq!(entries(tmp.clone()), [""; 0]);
+    barque
+        .output(["run", "-d", "--name", "bad", "busybox", "no-such"])
+        .exits(127);
+    assert_eq!(entries(tmp.clone()), [""; 0]);
+    barque.ok(["rm", "bad"]);
+    let run = Standing::new(&barque, &["run", "--name", "new", "busybox", "true"]);
+    assert_eq!(entries(tmp.clone()), [format!("run-{}", run.id)]);
+    // Gone under its hands: it may not be missed.
+    barque.ok(["rm", "-f", "new"]);
+    run.kill();
+    barque.ok(["rm", "-f", "box"]);
+    assert_eq!(entries(tmp), [""; 0]);
+}
+
+#[test]
+fn an_announcement_of_an_earlier_boot_takes_nothing_with_it() {
+    let barque = Barque::with_busybox();
+    // What a power cut leaves shortly after a start: neither the new state nor the announcement's end is on
+    // the disk.
+    let kept = barque.ok(["create", "--name", "kept", "busybox", "true"]);
+    let thrown = barque.ok(["create", "--rm", "--name", "thrown", "busybox", "true"]);
+    let tmp = barque.data_root().join("tmp");
+    for (id, boot) in [
+        (&kept, "3d3a0d2e-0000-4000-8000-000000000000"),
+        (&thrown, ""),
+    ] {
+        std::fs::write(tmp.join(format!("run-{id}")), boot).expect("announce it");
+    }
+    assert_eq!(barque.ok(["ps", "-a", "--format", "{{.Names}}"]), "kept");
+    assert_eq!(entries(tmp), [""; 0]);
+    barque.ok(["rm", "kept"]);
     barque.assert_nothing_left();
 }
 

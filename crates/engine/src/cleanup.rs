@@ -4,9 +4,10 @@
 //! not to), and its root file system was never mounted on the host. So what is left to do is small: a
 //! cgroup, a socket's directory, a record that still says "running".
 
-use crate::containers::record::Container;
+use crate::containers::record::{Container, RunState};
 use crate::containers::{store, userns};
-use crate::error::{Context, Result};
+use crate::error::{Context, Kind, Result};
+use crate::journal::Journal;
 use crate::{Engine, journal};
 use barque_cgroup::Cgroup;
 use barque_state::lock::FileLock;
@@ -144,13 +145,46 @@ impl Engine {
     }
 
     fn sweep_journals(&self) -> Result<()> {
-        for (id, journal) in journal::abandoned(&self.data)? {
+        let abandoned = journal::abandoned(&self.data)?;
+        for (id, journal) in abandoned.containers {
             if !self.data.container(&id).join("config.json").exists() {
                 self.purge(&id)?;
             }
             journal.done();
         }
+        for (id, run) in abandoned.runs {
+            if self.sweep_run(&id, &run)? {
+                run.done();
+            }
+        }
         Ok(())
+    }
+
+    /// Removes a container whose `run` was killed before it started it, and leaves every other alone. Whether
+    /// that is decided.
+    fn sweep_run(&self, id: &str, run: &Journal) -> Result<bool> {
+        let _lock = match FileLock::try_exclusive(&self.data.container_lock(id)) {
+            Ok(Some(lock)) => lock,
+            // Somebody starts it right now, perhaps the monitor that the killed `run` had forked.
+            Ok(None) => return Ok(false),
+            // It was removed, or never made.
+            Err(e) if e.is_not_found() => return Ok(true),
+            Err(e) => return Err(e.into()),
+        };
+        let container = match self.load_locked(id) {
+            Ok(Some(container)) => container,
+            Ok(None) => return Ok(true),
+            // Reported by the command that needs it, not by every command.
+            Err(e) if e.kind() == Kind::Corrupt => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        // As it was made: whoever started it, or tried to, has left a time or an error.
+        let untouched = container.state == RunState::default();
+        // One of `--rm` would not have outlived a boot anyway.
+        if untouched && (container.config.request.auto_remove || run.is_of_this_boot()?) {
+            self.remove_container(&container)?;
+        }
+        Ok(true)
     }
 
     /// Run directories whose monitor is dead.
@@ -198,7 +232,7 @@ impl Engine {
 
     /// Removes a container that does not run, record first. The caller holds its lock.
     pub(crate) fn remove_container(&self, container: &Container) -> Result<()> {
-        let journal = journal::Journal::begin(&self.data, container.id())?;
+        let journal = Journal::begin(&self.data, container.id())?;
         if self.run_dir(container.id()).exists() {
             after_run(self, container)?;
         }

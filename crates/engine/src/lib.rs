@@ -13,6 +13,7 @@ mod journal;
 
 pub use error::{Error, Kind, Result};
 pub use info::version;
+pub use journal::Unstarted;
 
 use barque_cgroup::Layout;
 use barque_image::Store;

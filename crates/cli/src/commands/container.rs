@@ -8,7 +8,7 @@ use crate::output;
 use crate::stream::detach::{self, Watch};
 use crate::stream::pump::{End, Pump};
 use crate::stream::terminal::{self, Raw};
-use barque_engine::containers::{Attachment, Created};
+use barque_engine::containers::{Attachment, Created, Purpose};
 use barque_engine::{Engine, Kind};
 use barque_sys::signal::SignalFd;
 use barque_types::container::{CreateContainer, PullPolicy, Source};
@@ -20,6 +20,7 @@ pub fn create(
     engine: &Engine,
     request: &CreateContainer,
     flags: &ContainerFlags,
+    purpose: Purpose,
 ) -> Result<Created, Failure> {
     if let Some(path) = &flags.cidfile
         && std::fs::exists(path).unwrap_or(false)
@@ -28,7 +29,7 @@ pub fn create(
             "container ID file found, make sure the other container isn't running or delete {path}"
         )));
     }
-    let created = create_or_pull(engine, request, flags.quiet)?;
+    let created = create_or_pull(engine, request, flags.quiet, purpose)?;
     output::warn(&created.warnings);
     if let Some(path) = &flags.cidfile {
         let written = OpenOptions::new()
@@ -56,13 +57,15 @@ fn create_or_pull(
     engine: &Engine,
     request: &CreateContainer,
     quiet: bool,
+    purpose: Purpose,
 ) -> Result<Created, Failure> {
     let failed = |e| Failure::Engine(Phase::Create, e);
+    let create = || engine.containers().create(request, purpose);
     let Source::Image(image) = &request.source else {
-        return engine.containers().create(request).map_err(failed);
+        return create().map_err(failed);
     };
     if request.pull != PullPolicy::Always {
-        match engine.containers().create(request) {
+        match create() {
             Err(e) if e.kind() == Kind::NoSuchImage && request.pull == PullPolicy::Missing => {
                 let Ok(reference) = pull::reference(image) else {
                     return Err(failed(e));
@@ -83,7 +86,7 @@ fn create_or_pull(
         pull::Progress::for_run(quiet),
         Phase::Create,
     )?;
-    engine.containers().create(request).map_err(failed)
+    create().map_err(failed)
 }
 
 /// The user in the foreground of a container.

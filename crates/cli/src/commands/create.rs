@@ -7,6 +7,7 @@ use crate::create::flags::ContainerFlags;
 use crate::create::resolve;
 use crate::errors::Failure;
 use crate::output;
+use barque_engine::containers::Purpose;
 use clap::{ArgMatches, Args};
 
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     let request = context
         .with_surroundings(|around| resolve(&flags.container, &flags.args, false, around))?;
     let engine = context.engine()?;
-    let created = container::create(&engine, &request, &flags.container)?;
+    let created = container::create(&engine, &request, &flags.container, Purpose::Keep)?;
     output::line(created.id.as_str())?;
     Ok(0)
 }

@@ -9,7 +9,7 @@ use crate::errors::{Failure, Phase};
 use crate::output;
 use crate::stream::{signals, terminal};
 use barque_engine::Engine;
-use barque_engine::containers::{AttachOptions, Created, RemoveOptions, StartOptions};
+use barque_engine::containers::{AttachOptions, Created, Purpose, RemoveOptions, StartOptions};
 use barque_types::container::CreateContainer;
 use clap::{ArgAction, ArgMatches, Args};
 
@@ -65,8 +65,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
         container::check_tty(request.attach.stdin, request.tty)?;
     }
     let engine = context.engine()?;
-    let created = container::create(&engine, &request, &flags.container)?;
-    let id = created.id.as_str();
+    let mut created = container::create(&engine, &request, &flags.container, Purpose::Run)?;
     // Blocked from here on: a signal that comes during the start waits, and reaches the container.
     let signals = if flags.detach {
         None
@@ -75,11 +74,13 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     };
     let started = engine
         .containers()
-        .start(id, &start_options(&flags, &request));
+        .start(created.id.as_str(), &start_options(&flags, &request));
     let started = started.map_err(|e| {
         discard(&engine, &request, &created);
         Failure::Engine(Phase::Start, e)
     })?;
+    created.unstarted = None;
+    let id = created.id.as_str();
     output::warn(&started.warnings);
     match started.attachment {
         None => {

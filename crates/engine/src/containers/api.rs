@@ -1,13 +1,23 @@
 //! What goes into and comes out of the container operations, beside the shapes in `barque_types`.
 
+use crate::journal::Unstarted;
 use barque_types::docker::ContainerSummary;
 use barque_types::id::ContainerId;
 use barque_types::time::Timestamp;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+/// What a container is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be there (`create`): it stays whatever becomes of its maker.
+    Keep,
+    /// To be started at once by the same process (`run`): killed before that, it leaves nothing.
+    Run,
+}
+
 /// A container that `create` made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Created {
     /// Its id.
     pub id: ContainerId,
@@ -15,6 +25,8 @@ pub struct Created {
     pub name: String,
     /// What the user should know (a limit this kernel lacks, …), each one line.
     pub warnings: Vec<String>,
+    /// With [`Purpose::Run`]: hold it until the start is done.
+    pub unstarted: Option<Unstarted>,
 }
 
 /// How to start.

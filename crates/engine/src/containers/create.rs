@@ -1,14 +1,15 @@
 //! `create`: a request becomes a record, a name and a writable layer. Nothing runs yet.
 //!
 //! A crash in the middle leaves garbage that a journal file names (see [`crate::journal`]); the
-//! container exists for others from the moment its `config.json` does. That file is synced, and with it
+//! container exists for others from the moment its `config.json` does. (With [`Purpose::Run`] it goes again
+//! when its maker is killed before the start.) That file is synced, and with it
 //! what the container cannot do without: when `create` returns, a power cut does not take it away. A container
 //! made with `--rm` would not outlive a boot anyway, so nothing of it is synced.
 
 use super::record::{Config, Container, ImageUsed, RunState};
-use super::{Containers, Created, names, resolve, userns, validate};
+use super::{Containers, Created, Purpose, names, resolve, userns, validate};
 use crate::error::{Context, Error, Kind, Result};
-use crate::journal::Journal;
+use crate::journal::{Journal, Unstarted};
 use barque_image::{Base, Image};
 use barque_state::{Durability, record};
 use barque_types::container::{CreateContainer, NamespaceMode, NetworkMode, Source};
@@ -28,7 +29,7 @@ enum Foundation {
 
 impl Containers<'_> {
     /// Makes a container; `Kind::NoSuchImage` when its image is not here (the caller pulls and calls again).
-    pub fn create(&self, request: &CreateContainer) -> Result<Created> {
+    pub fn create(&self, request: &CreateContainer, purpose: Purpose) -> Result<Created> {
         let warnings = validate::request(request)?;
         let foundation = self.foundation(request)?;
         let id = new_id()?;
@@ -39,12 +40,21 @@ impl Containers<'_> {
         let process = resolve::process(request, &image_config, &id)?;
         let request = self.pin_namespaces(request)?;
 
+        let unstarted = match purpose {
+            Purpose::Keep => None,
+            Purpose::Run => Some(Unstarted::begin(&self.engine.data, id.as_str())?),
+        };
         let journal = Journal::begin(&self.engine.data, id.as_str())?;
         let made = self.make(&id, request, foundation, process);
         match made {
             Ok(name) => {
                 journal.done();
-                Ok(Created { id, name, warnings })
+                Ok(Created {
+                    id,
+                    name,
+                    warnings,
+                    unstarted,
+                })
             }
             Err(e) => {
                 // What cannot be removed now stays in the journal for the next command's sweep.
