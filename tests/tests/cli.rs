@@ -92,6 +92,31 @@ fn other_commands_fail_with_docker_s_codes() {
     barque.fails(1, ["rmi", "no-such-image"]);
     barque.fails(1, ["create", "--pull=never", "no-such-image"]);
     barque.fails(125, ["ps", "--no-such-flag"]);
+    // Docker's, but not ours yet: that is no typing error.
+    for (args, word) in [
+        (&["run", "--annotation", "a=b", "x"][..], "annotations"),
+        (&["create", "--annotation=a=b", "x"], "annotations"),
+        (&["images", "--tree"], "tree"),
+        (&["image", "ls", "--tree"], "tree"),
+        (&["load", "--platform", "linux/arm64"], "platform"),
+        (&["rmi", "--platform=linux/arm64", "x"], "platform"),
+        (&["rm", "--link", "x"], "links"),
+        (&["rm", "-fl", "x"], "links"),
+        (&["pull", "--disable-content-trust=false", "x"], "trust"),
+    ] {
+        let text = barque.fails(125, args);
+        assert!(text.contains(word) && text.contains("version"), "{text}");
+        assert!(!text.contains("unknown"), "{text}");
+    }
+    // What it asks for is the case in any event.
+    let text = barque.fails(1, ["pull", "--disable-content-trust", "localhost:1/x"]);
+    assert!(text.contains("localhost:1"), "{text}");
+    let text = barque.fails(125, ["run", "--cidfile", "", "busybox", "true"]);
+    assert!(
+        text.contains("invalid argument \"\" for \"--cidfile\" flag"),
+        "{text}"
+    );
+    assert_eq!(barque.ok(["ps", "-aq"]), "");
     let text = barque.fails(1, ["sail"]);
     assert!(text.contains("sail"), "{text}");
     // A command that needs arguments says which.

@@ -208,6 +208,28 @@ fn import_makes_an_image_of_a_tree() {
         barque.look_str("tree:2", "/GraphDriver/Data/UpperDir"),
         "one tree, one layer"
     );
+    let comment = |image: &str| barque.ok(["history", "--format", "{{.Comment}}", image]);
+    assert_eq!(comment("tree:1"), "from a tree");
+    assert_eq!(comment("tree:2"), "Imported from -");
+}
+
+#[test]
+fn what_is_imported_is_named_when_it_is_no_tar() {
+    let barque = Barque::new();
+    let file = barque.dir().join("notes.txt");
+    std::fs::write(&file, "x".repeat(2000)).expect("write");
+    let file = file.to_string_lossy().into_owned();
+    let from_file = barque.output(["import", &file, "x"]);
+    let from_stdin = barque.cmd(["import", "-", "x"]).stdin("x".repeat(2000));
+    for (output, name) in [
+        (from_file, file.as_str()),
+        (from_stdin.output(), "standard input"),
+    ] {
+        let wanted = format!("barque: {name}: not a tar header at offset 0");
+        let output = output.exits(1).says(&[&wanted, "import takes"]);
+        assert!(!output.stderr.contains("layer"), "{output}");
+    }
+    assert_eq!(barque.ok(["images", "-q"]), "");
 }
 
 #[test]

@@ -222,6 +222,38 @@ fn bearer_tokens_are_fetched_and_used() {
 }
 
 #[test]
+fn a_credential_helper_is_missed_once_in_a_pull() {
+    let wire = Wire::new(&Image::busybox(), Compression::Gzip, Dialect::Docker);
+    let tokens = AtomicUsize::new(0);
+    // The first token is refused: who is asking is looked up twice.
+    let registry = FakeRegistry::start(move |request| {
+        if request.path.starts_with("/token") {
+            let token = tokens.fetch_add(1, Ordering::SeqCst);
+            let text = json!({"token": format!("t{token}"), "expires_in": 300});
+            return Answer::new(200, "application/json", text.to_string());
+        }
+        if request.header("authorization") == Some("Bearer t1") {
+            return honest(&wire, request);
+        }
+        let host = request.header("host").unwrap_or("").to_owned();
+        let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"harbour\"");
+        Answer::new(401, "application/json", "{}").header("WWW-Authenticate", challenge)
+    });
+    let barque = Barque::new();
+    let dir = barque.home().join(".docker");
+    std::fs::create_dir(&dir).expect("make .docker");
+    let file = dir.join("config.json");
+    std::fs::write(&file, r#"{"credsStore":"desktop"}"#).expect("write");
+    let pulled = barque.output(["pull", &registry.name("box")]).ok();
+    let seen = registry.seen();
+    let asked = seen.iter().filter(|r| r.path.starts_with("/token"));
+    assert_eq!(asked.count(), 2);
+    let told = pulled.stderr.matches("credential helper").count();
+    assert_eq!(told, 1, "{pulled}");
+    assert!(pulled.stderr.contains(&*file.to_string_lossy()), "{pulled}");
+}
+
+#[test]
 fn a_lost_connection_is_taken_up_again() {
     let big = Layer::builder()
         .file("noise", 0o644, noise(2_000_000))

@@ -56,7 +56,7 @@ pub enum Error {
     /// A layer cannot be unpacked: truncated, damaged, hostile, or too large.
     #[error("layer {layer}: {reason}")]
     BadLayer {
-        /// The compressed or uncompressed digest that it was announced with; `(new)` for an import.
+        /// The compressed or uncompressed digest that it was announced with; `(new)` before it is known.
         layer: String,
         /// What is wrong with it, and where.
         reason: String,

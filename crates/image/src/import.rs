@@ -13,7 +13,9 @@ use std::io::Read;
 /// What `import` takes besides the archive.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// The history's comment.
+    /// Where the archive comes from, for messages: a path, or `standard input`.
+    pub source: String,
+    /// The history's comment; when empty, Docker's.
     pub message: String,
     /// Dockerfile instructions (`CMD`, `ENV`, …), as `--change` takes them.
     pub changes: Vec<String>,
@@ -22,6 +24,10 @@ pub struct ImportOptions {
     /// What the configuration says; the host's platform if none.
     pub platform: Option<Platform>,
 }
+
+/// What Docker's history says when the user says nothing, whether the archive came from a file or a pipe: the
+/// engine gets a stream in either case.
+const COMMENT: &str = "Imported from -";
 
 impl Store {
     /// Makes an image of a tar archive (gzip, zstd or plain).
@@ -34,7 +40,9 @@ impl Store {
             })?;
         }
         let ingest = self.ingest(&[])?;
-        let layer = ingest.unknown_layer(archive)?;
+        let layer = ingest
+            .unknown_layer(archive)
+            .map_err(|e| name_source(e, &options.source))?;
         let created = Some(Timestamp::now().to_string());
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let config = ImageConfig {
@@ -50,7 +58,10 @@ impl Store {
             },
             history: vec![History {
                 created,
-                comment: (!options.message.is_empty()).then(|| options.message.clone()),
+                comment: Some(match options.message.as_str() {
+                    "" => COMMENT.to_owned(),
+                    given => given.to_owned(),
+                }),
                 ..History::default()
             }],
         };
@@ -64,5 +75,21 @@ impl Store {
             ..NewImage::default()
         };
         ingest.commit(image, &[])
+    }
+}
+
+/// To the user the archive is what was named, not a layer.
+fn name_source(e: Error, source: &str) -> Error {
+    match e {
+        Error::BadLayer { reason, .. } => Error::BadImage {
+            what: match source {
+                "" => "the archive".to_owned(),
+                named => named.to_owned(),
+            },
+            reason: format!(
+                "{reason}; import takes a root file system as a tar archive, plain or compressed with gzip or zstd"
+            ),
+        },
+        other => other,
     }
 }

@@ -299,6 +299,7 @@ fn import_makes_an_image_of_a_root_file_system() {
         zstd::encode_all(&tar[..], 1).unwrap(),
     ] {
         let options = ImportOptions {
+            source: "root.tar".into(),
             message: "from a test".into(),
             changes: vec!["CMD [\"/bin/sh\"]".into(), "ENV A=b".into()],
             tags: vec![name("imported:1")],

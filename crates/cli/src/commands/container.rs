@@ -22,6 +22,13 @@ pub fn create(
     flags: &ContainerFlags,
     purpose: Purpose,
 ) -> Result<Created, Failure> {
+    if flags.cidfile.as_deref() == Some("") {
+        return Err(Failure::value(
+            "--cidfile",
+            "",
+            "the path of a file is needed",
+        ));
+    }
     if let Some(path) = &flags.cidfile
         && std::fs::exists(path).unwrap_or(false)
     {

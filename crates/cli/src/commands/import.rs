@@ -52,6 +52,10 @@ fn options(flags: &Flags) -> Result<ImportOptions, Failure> {
         }
     };
     Ok(ImportOptions {
+        source: match flags.args[0].as_str() {
+            "-" | "" => "standard input".to_owned(),
+            path => path.to_owned(),
+        },
         message: flags.message.clone().unwrap_or_default(),
         changes: flags.change.clone(),
         tags,

@@ -9,7 +9,7 @@ use barque_engine::Engine;
 use barque_engine::images::{PullOptions, Pulled};
 use barque_types::platform::Platform;
 use barque_types::reference::{InvalidReference, Reference};
-use clap::{ArgMatches, Args};
+use clap::{ArgAction, ArgMatches, Args};
 
 pub use crate::progress::Progress;
 
@@ -24,6 +24,9 @@ struct Flags {
     /// Download all tagged images in the repository (not in this version)
     #[arg(short, long, hide = true)]
     all_tags: bool,
+    /// Skip image verification by Notary: there is none
+    #[arg(long, hide = true, action = ArgAction::SetTrue)]
+    disable_content_trust: bool,
     #[arg(value_name = "NAME")]
     args: Vec<String>,
 }
@@ -39,7 +42,10 @@ barque pull debian:trixie
 barque pull --platform linux/arm64 busybox
 barque --insecure-registry registry.lan:5000 pull registry.lan:5000/app",
     arguments: (1, 1),
-    flags: Flags::augment_args,
+    flags: |command| {
+        Flags::augment_args(command)
+            .mut_arg("disable_content_trust", crate::usage::parse::on_by_default)
+    },
     run,
     common: true,
 };
@@ -84,6 +90,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, Failure> {
     if flags.all_tags {
         return Err(Failure::Absent(
             "pull --all-tags is not in this version: pull the tags one by one".into(),
+        ));
+    }
+    if !flags.disable_content_trust {
+        return Err(Failure::Absent(
+            "--disable-content-trust=false: content trust is not in this version; pull by digest, which is verified"
+                .into(),
         ));
     }
     let platform = flags

@@ -149,7 +149,7 @@ fn fault(command: &Command, error: &clap::Error, words: &[OsString]) -> Failure 
     let arg = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
     Failure::Flag(match error.kind() {
-        ErrorKind::UnknownArgument => unknown(arg),
+        ErrorKind::UnknownArgument => unknown(command.get_name(), arg),
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues
             if value.is_empty() =>
@@ -190,20 +190,36 @@ fn ends_with_flag(word: &str, flag: &str) -> bool {
     word == flag || (cluster && flag.len() == 2 && word.ends_with(&flag[1..]))
 }
 
-fn unknown(arg: &str) -> String {
+fn unknown(verb: &str, arg: &str) -> String {
     let name = arg.split('=').next().unwrap_or(arg);
     match name.strip_prefix('-') {
         Some(short) if !short.starts_with('-') => {
+            let letter = short.chars().next().map(|c| format!("-{c}"));
+            if let Some(why) = letter.and_then(|flag| not_yet(verb, &flag)) {
+                return format!("{name}: {why}");
+            }
             format!(
                 "unknown shorthand flag: '{}' in {name}",
                 short.chars().next().unwrap_or('-')
             )
         }
-        _ => match NOT_YET.iter().find(|(flags, _)| flags.contains(&name)) {
-            Some((_, why)) => format!("{name}: {why}"),
+        _ => match not_yet(verb, name) {
+            Some(why) => format!("{name}: {why}"),
             None => format!("unknown flag: {name}"),
         },
     }
+}
+
+/// Why a flag of Docker's is not there.
+fn not_yet(verb: &str, flag: &str) -> Option<&'static str> {
+    let of_verb = NOT_YET_OF_VERB
+        .iter()
+        .filter(|(verbs, ..)| verbs.contains(&verb))
+        .map(|(_, flags, why)| (flags, why));
+    let all = NOT_YET.iter().map(|(flags, why)| (flags, why));
+    all.chain(of_verb)
+        .find(|(flags, _)| flags.contains(&flag))
+        .map(|(_, why)| *why)
 }
 
 /// Docker's flags that this version does not have: who types one has made no mistake, and wants to hear why.
@@ -257,6 +273,30 @@ const NOT_YET: [(&[&str], &str); 5] = [
             "--io-maxiops",
         ],
         "this is a flag for Windows",
+    ),
+];
+
+/// The same for flags that mean something only to some verbs, or that others have.
+const NOT_YET_OF_VERB: [(&[&str], &[&str], &str); 4] = [
+    (
+        &["run", "create"],
+        &["--annotation"],
+        "annotations are not in this version; use -l, --label",
+    ),
+    (
+        &["images"],
+        &["--tree"],
+        "a tree of an image's platforms is not in this version: each image here has one platform",
+    ),
+    (
+        &["load", "rmi"],
+        &["--platform"],
+        "a choice of platforms is not in this version: each image here has one platform",
+    ),
+    (
+        &["rm"],
+        &["-l", "--link"],
+        "links between containers come with networks in a later version",
     ),
 ];
 
@@ -342,6 +382,30 @@ mod tests {
             ),
         ] {
             assert_eq!(flags(line).unwrap_err(), format!("{text}{hint}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_to_come_is_told_by_the_verbs_that_will_have_it() {
+        let told = |verb: &'static str, line: &str| {
+            let command = Command::new(verb).arg(Arg::new("args").num_args(0..));
+            let failure = parse(command, &words(line)).unwrap_err();
+            failure.report(verb).text
+        };
+        for (verb, line, text) in [
+            ("run", "--annotation=a=b x", "--annotation: annotations"),
+            ("create", "--annotation a=b x", "--annotation: annotations"),
+            ("images", "--tree", "--tree: a tree"),
+            ("load", "--platform=linux/arm64", "--platform: a choice"),
+            ("rmi", "--platform linux/arm64 x", "--platform: a choice"),
+            ("rm", "--link x", "--link: links"),
+            ("rm", "-l x", "-l: links"),
+            ("ps", "--tree", "unknown flag: --tree"),
+            ("kill", "--platform x", "unknown flag: --platform"),
+            ("kill", "-l x", "unknown shorthand flag: 'l' in -l"),
+        ] {
+            let found = told(verb, line);
+            assert!(found.starts_with(text), "{verb} {line}: {found}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! return is put into Docker's words and shapes.
 
 mod filter;
+mod helpers;
 mod pull;
 mod view;
 

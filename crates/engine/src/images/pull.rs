@@ -10,10 +10,11 @@
 //! process at a time unpack a layer; the others wait and find it. The first failure breaks off all downloads. Every
 //! thread is joined before the function returns, because the caller may fork afterwards.
 
+use super::helpers::NoHelpers;
 use super::{Images, view};
 use crate::error::{Error, Kind, Result};
 use barque_image::{Ingest, NewImage, Slot};
-use barque_registry::{Client, Config, Document, Fetched};
+use barque_registry::{Client, Config, CredentialHelper, Document, Fetched};
 use barque_types::digest::Digest;
 use barque_types::oci::{Descriptor, ImageConfig, Manifest, media_type};
 use barque_types::platform::Platform;
@@ -21,7 +22,7 @@ use barque_types::reference::Reference;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Configurations are small; this is far beyond any that a builder writes.
@@ -131,6 +132,10 @@ impl Images<'_> {
         Config {
             insecure: options.insecure_registries.clone(),
             docker_config: options.config_dir.clone(),
+            helper: options.config_dir.as_ref().map(|dir| {
+                let file = dir.join("config.json");
+                Arc::new(NoHelpers::new(file)) as Arc<dyn CredentialHelper>
+            }),
             proxies: barque_registry::Proxies {
                 http: options.proxies.http.clone(),
                 https: options.proxies.https.clone(),
