@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// The Debian packages that the tests use, beyond what a Debian with Rust and git has. The one list.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "busybox-static",  // the userland of the test images
     "docker-registry", // a real registry to pull from
     "procps",          // `ps` inside and outside, in the walk-through
@@ -15,6 +15,7 @@ const PACKAGES: [&str; 15] = [
     "apache2-utils",   // htpasswd, for a registry with accounts
     "openssl",         // certificates, for a registry with a private authority
     "e2fsprogs",       // mkfs.ext4, for a virtual machine's disk
+    "strace",          // kills the runtime at its n-th system call
     "perl",            // system calls without a C compiler, for the seccomp tests
     "containerd",      // callers of the OCI runtime: `ctr run`,
     "docker.io",       // `docker run --runtime`,

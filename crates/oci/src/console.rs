@@ -72,15 +72,18 @@ fn resize(master: &OwnedFd) {
 }
 
 /// Joins our standard streams and the terminal until the process has ended; returns its exit code.
-pub(crate) fn serve(master: &OwnedFd, pidfd: &OwnedFd) -> Result<u8, Failure> {
-    let signals = forward::Signals::block()?;
+pub(crate) fn serve(
+    master: &OwnedFd,
+    pidfd: &OwnedFd,
+    signals: &forward::Signals,
+) -> Result<u8, Failure> {
     let _raw = Raw::enter();
     resize(master);
     let (mut input_open, mut output_open) = (true, true);
     loop {
         let (input, output) = (stdin(), stdout());
         let mut fds = [
-            PollFd::new(&signals, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
             PollFd::new(pidfd, PollFlags::IN),
             PollFd::new(
                 master,

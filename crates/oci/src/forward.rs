@@ -22,7 +22,8 @@ impl AsFd for Signals {
 }
 
 impl Signals {
-    /// From now on they wait for [`Signals::forward`].
+    /// From now on they wait for [`Signals::forward`]. To be called before there is somebody who might answer to us:
+    /// a signal that comes in between would end us, and leave the container behind.
     pub fn block() -> Result<Self, Failure> {
         let numbers = (1..=64).filter(|n| !OURS.contains(n));
         SignalFd::new(numbers)
@@ -47,11 +48,10 @@ impl Signals {
 }
 
 /// Waits for the end of our child, passing signals on; returns its exit code.
-pub(crate) fn wait(pidfd: &OwnedFd) -> Result<u8, Failure> {
-    let signals = Signals::block()?;
+pub(crate) fn wait(pidfd: &OwnedFd, signals: &Signals) -> Result<u8, Failure> {
     loop {
         let mut fds = [
-            PollFd::new(&signals, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
             PollFd::new(pidfd, PollFlags::IN),
         ];
         retry_on_intr(|| poll(&mut fds, None)).while_(|| "waiting for the container".to_owned())?;

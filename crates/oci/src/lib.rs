@@ -14,6 +14,8 @@ mod globals;
 mod log;
 mod output;
 mod pattern;
+mod processes;
+mod stats;
 mod units;
 
 use commands::{COMMANDS, Call, Command};

@@ -19,6 +19,7 @@ pub mod criu;
 pub mod defaults;
 mod error;
 mod exec;
+pub mod features;
 mod foreign;
 mod fsctx;
 mod hierarchies;

@@ -119,6 +119,20 @@ pub fn action_available(action: u32) -> bool {
     }
 }
 
+/// Whether this kernel knows a `FLAG_*` of this module. Nothing is loaded: the kernel looks at the flags before
+/// it looks at the filter, which is a null pointer (`EFAULT`; libseccomp asks the same way).
+pub fn flag_available(flag: u32) -> bool {
+    let flags = match flag {
+        // Refused without the other.
+        FLAG_WAIT_KILLABLE_RECV => flag | FLAG_NEW_LISTENER,
+        _ => flag,
+    };
+    // SAFETY: SET_MODE_FILTER reads a sock_fprog through the pointer; a null one is refused by the kernel's own
+    // copy_from_user, and nothing of ours is read or written.
+    let answer = unsafe { seccomp(SET_MODE_FILTER, flags, std::ptr::null()) };
+    matches!(answer, Err(Errno::FAULT))
+}
+
 fn set_mode_filter(filter: &[SockFilter], flags: u32) -> Result<i32, Errno> {
     let len = match u16::try_from(filter.len()) {
         Ok(len) if filter.len() <= MAX_INSTRUCTIONS => len,

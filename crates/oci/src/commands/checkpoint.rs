@@ -10,6 +10,7 @@ pub(super) const COMMAND: Command = Command {
     name: "checkpoint",
     usage: "<container-id>",
     about: "checkpoint a running container (with criu)",
+    details: "Needs CRIU 4.1 or newer. The container is stopped afterwards, unless --leave-running is given.",
     flags: &[
         IMAGE_PATH,
         WORK_PATH,

@@ -8,6 +8,8 @@ pub(super) const COMMAND: Command = Command {
     name: "create",
     usage: "<container-id>",
     about: "create a container, whose process waits for start",
+    details: "Makes everything that the configuration of the bundle asks for, up to the program, which is executed by
+`start`. Its standard streams are those of this command.",
     flags: &[
         BUNDLE,
         CONFIG,

@@ -8,6 +8,7 @@ pub(super) const COMMAND: Command = Command {
     name: "delete",
     usage: "<container-id>...",
     about: "delete a container that is not running",
+    details: "A created container is ended first. What a killed runtime has left half-made is deleted with --force.",
     flags: &[
         switch(
             "force",
@@ -53,7 +54,7 @@ fn delete(call: &Call<'_>, id: &str, force: bool) -> Result<(), Failure> {
             warn_all(&warnings);
             Ok(())
         }
-        Err(Error::Unknown { .. }) if force => Ok(()),
+        Err(Error::Unknown { .. }) if force => Ok(call.globals.home.sweep(id)?),
         Err(error) => Err(error.into()),
     }
 }

@@ -10,6 +10,11 @@ pub(super) const COMMAND: Command = Command {
     name: "exec",
     usage: "<container-id> <command> [args...]  (or --process FILE <container-id>)",
     about: "execute a new process inside the container",
+    details: "Options stand before the command, whose own options are not looked at. The exit code is the command's, or 255
+when it could not be executed.
+
+    barque oci exec -t demo sh
+    barque oci exec --process process.json demo",
     flags: &[
         CONSOLE_SOCKET,
         PIDFD_SOCKET,
@@ -76,6 +81,10 @@ fn execute(call: &Call<'_>) -> Result<u8, Failure> {
     let socket = args.last("console-socket");
     check_console(process.terminal, detached, socket)?;
     let streams = streams();
+    let signals = match detached {
+        true => None,
+        false => Some(forward::Signals::block()?),
+    };
     let session = container.exec(ExecRequest {
         process: &process,
         stdio: own_streams(&streams),
@@ -90,10 +99,12 @@ fn execute(call: &Call<'_>) -> Result<u8, Failure> {
         session.pidfd.as_fd(),
         session.console.as_ref(),
     )?;
+    let Some(signals) = &signals else {
+        return Ok(0);
+    };
     match &session.console {
-        _ if detached => Ok(0),
-        Some(master) if socket.is_none() => console::serve(master, &session.pidfd),
-        _ => forward::wait(&session.pidfd),
+        Some(master) if socket.is_none() => console::serve(master, &session.pidfd, signals),
+        _ => forward::wait(&session.pidfd, signals),
     }
 }
 

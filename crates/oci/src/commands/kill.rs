@@ -7,6 +7,8 @@ pub(super) const COMMAND: Command = Command {
     name: "kill",
     usage: "<container-id> [signal]",
     about: "send a signal (default: SIGTERM) to the container's first process",
+    details: "A signal is a name (TERM, SIGTERM, RTMIN+3) or a number. SIGKILL reaches a paused container too, and ends
+every process of one that has no pid namespace of its own.",
     flags: &[switch(
         "all",
         "a",

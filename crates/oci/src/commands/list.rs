@@ -9,6 +9,7 @@ pub(super) const COMMAND: Command = Command {
     name: "list",
     usage: "",
     about: "list the containers of the root",
+    details: "Those of another --root are not shown.",
     flags: &[
         value("format", "f", "FORMAT", "'table' (default) or 'json'"),
         switch("quiet", "q", "display only container ids"),

@@ -3,14 +3,19 @@
 mod checkpoint;
 mod create;
 mod delete;
+mod events;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod restore;
 mod run;
+mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::args::{self, Flag, Order, Parsed, value};
 use crate::failure::{Failure, While};
@@ -36,6 +41,8 @@ pub(crate) struct Command {
     /// What follows the name and the flags.
     pub usage: &'static str,
     pub about: &'static str,
+    /// More of it, for the command's own help; may be empty.
+    pub details: &'static str,
     pub flags: &'static [Flag],
     pub order: Order,
     /// At least and at most so many words.
@@ -57,6 +64,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     pause::RESUME,
     checkpoint::COMMAND,
     restore::COMMAND,
+    ps::COMMAND,
+    events::COMMAND,
+    update::COMMAND,
+    spec::COMMAND,
+    features::COMMAND,
 ];
 
 impl Command {
@@ -83,8 +95,18 @@ impl Command {
     }
 
     pub fn help(&self) -> String {
+        let details = match self.details {
+            "" => String::new(),
+            text => {
+                let lines = text.lines().map(|line| match line {
+                    "" => "\n".to_owned(),
+                    line => format!("   {line}\n"),
+                });
+                format!("\nDESCRIPTION:\n{}", lines.collect::<String>())
+            }
+        };
         format!(
-            "NAME:\n   {name} - {about}\n\nUSAGE:\n   barque oci {name} [options] {usage}\n\nOPTIONS:\n{flags}",
+            "NAME:\n   {name} - {about}\n\nUSAGE:\n   barque oci {name} [options] {usage}\n{details}\nOPTIONS:\n{flags}",
             name = self.name,
             about = self.about,
             usage = self.usage,

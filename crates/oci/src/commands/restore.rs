@@ -13,6 +13,7 @@ pub(super) const COMMAND: Command = Command {
     name: "restore",
     usage: "<container-id>",
     about: "restore a container from a previous checkpoint (with criu)",
+    details: "Needs CRIU 4.1 or newer, and the bundle that the container was created from.",
     flags: &[
         CONSOLE_SOCKET,
         IMAGE_PATH,
@@ -83,9 +84,11 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
     if detached {
         return Ok(0);
     }
+    // Not before: CRIU would inherit it.
+    let signals = forward::Signals::block()?;
     let code = match console.filter(|_| socket.is_none()) {
-        Some(master) => console::serve(&master, &pidfd),
-        None => forward::wait(&pidfd),
+        Some(master) => console::serve(&master, &pidfd, &signals),
+        None => forward::wait(&pidfd, &signals),
     }?;
     warn_all(&restored.container.delete(true)?);
     Ok(code)

@@ -9,6 +9,8 @@ pub(super) const COMMAND: Command = Command {
     name: "run",
     usage: "<container-id>",
     about: "create and run a container",
+    details: "In the foreground, signals are passed on to the container, its exit code is the one of this command, and it is
+deleted afterwards. With --detach, the command ends when the container runs.",
     flags: &[
         BUNDLE,
         CONFIG,
@@ -39,6 +41,10 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
     let detached = call.args.has("detach");
     let (made, console) = make(call, detached)?;
     let pidfd = made.pidfd()?;
+    let signals = match detached {
+        true => None,
+        false => Some(forward::Signals::block()?),
+    };
     let container = made.let_go()?;
     let started = container.start();
     let warnings = match started {
@@ -50,12 +56,12 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
         }
     };
     warn_all(&warnings);
-    if detached {
+    let Some(signals) = &signals else {
         return Ok(0);
-    }
+    };
     let code = match &console {
-        Some(master) => console::serve(master, &pidfd),
-        None => forward::wait(&pidfd),
+        Some(master) => console::serve(master, &pidfd, signals),
+        None => forward::wait(&pidfd, signals),
     }?;
     if !call.args.has("keep") {
         warn_all(&container.delete(true)?);

@@ -6,6 +6,7 @@ pub(super) const COMMAND: Command = Command {
     name: "start",
     usage: "<container-id>",
     about: "execute the program of a created container",
+    details: "Returns when the program is executed and the poststart hooks have run.",
     flags: &[],
     order: Order::Mixed,
     words: (1, 1),

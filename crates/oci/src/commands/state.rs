@@ -7,6 +7,7 @@ pub(super) const COMMAND: Command = Command {
     name: "state",
     usage: "<container-id>",
     about: "output the state of a container",
+    details: "The result is JSON: id, pid, status (creating, created, running, paused, stopped), bundle, rootfs, annotations.",
     flags: &[],
     order: Order::Mixed,
     words: (1, 1),

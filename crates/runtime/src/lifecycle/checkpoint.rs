@@ -158,14 +158,14 @@ impl Home {
             rootfs: rootfs.clone(),
             created: Timestamp::now().to_string(),
             owner_uid: rustix::process::getuid().as_raw(),
-            group: groups::place(request.id, &spec),
+            group: groups::place(request.id, &spec, false)?,
             shares_pids: shares_pids(&spec),
             init: None,
         };
         claim.record(&known)?;
         atomic::write(&claim.dir.join("config.json"), &text, Durability::None)?;
         let (group, mut warnings) = groups::make(&known.group, &spec)?;
-        let group = claim.group.insert(group);
+        let (group, _) = claim.group.insert((group, known.group.clone()));
         let tasks = group.join_fds()?;
         let place = claim.dir.join("criu");
         std::fs::create_dir(&place).step(|| format!("making {}", place.display()))?;

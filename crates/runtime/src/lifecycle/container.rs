@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::create::start_at;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, State, Status};
-use barque_cgroup::Cgroup;
+use barque_cgroup::{Cgroup, OomWatch, Stats};
 use barque_state::lock::FileLock;
 use barque_state::record;
 use barque_types::spec::{Resources, Spec};
@@ -15,7 +15,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,6 +162,8 @@ impl Container {
         let frozen = match self.group()? {
             Some(group) => match group.is_frozen() {
                 Err(barque_cgroup::Error::Unsupported { .. }) => false,
+                // Somebody deletes it right now, which begins with its end.
+                Err(_) if !init.is_alive()? => return Ok(Status::Stopped),
                 other => other?,
             },
             None => false,
@@ -246,6 +248,10 @@ impl Container {
     /// # Errors
     /// It is not waiting to be started, or its program cannot be executed: then it has ended.
     pub fn start(&self) -> Result<Vec<String>> {
+        // Its maker holds the lock, for as long as hooks take; whoever asks is told, and does not wait.
+        if self.status()? == Status::Creating {
+            return Err(self.conflict(Status::Creating, "only a created container can be started"));
+        }
         let _lock = self.lock()?;
         match self.status()? {
             Status::Created => {}
@@ -258,6 +264,12 @@ impl Container {
             status => return Err(self.conflict(status, "only a created container can be started")),
         }
         let spec = self.spec()?;
+        if spec.process.is_none() {
+            return Err(self.conflict(
+                Status::Created,
+                "it cannot be started: its configuration has no process",
+            ));
+        }
         self.execute(&spec)?;
         tracing::debug!("step: program executed");
         let hooks = spec
@@ -413,6 +425,38 @@ impl Container {
         Ok(self.existing_group()?.pids()?)
     }
 
+    /// What it uses, and how much of it it may use.
+    ///
+    /// # Errors
+    /// It has ended, or its cgroups cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        self.running()?;
+        Ok(self.existing_group()?.stats()?)
+    }
+
+    /// Tells when it runs out of memory; `None` without a memory controller.
+    ///
+    /// # Errors
+    /// It has ended, or its cgroups cannot be watched.
+    pub fn watch_oom(&self) -> Result<Option<OomWatch>> {
+        match self.existing_group()?.watch_oom() {
+            Err(barque_cgroup::Error::Unsupported { .. }) => Ok(None),
+            other => Ok(other.map(Some)?),
+        }
+    }
+
+    /// A descriptor of its first process, readable when that has ended.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn running(&self) -> Result<OwnedFd> {
+        let init = self.record.as_ref().and_then(|record| record.init.as_ref());
+        match init.map(|init| init.open()).transpose()?.flatten() {
+            Some(pidfd) if !crate::exec::ended(pidfd.as_fd()) => Ok(pidfd),
+            _ => Err(self.conflict(self.status()?, "container not running")),
+        }
+    }
+
     /// Changes its limits; returns what could not be limited.
     ///
     /// # Errors
@@ -421,7 +465,8 @@ impl Container {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Running | Status::Created | Status::Paused => {
-                Ok(self.existing_group()?.apply(resources)?)
+                let group = self.existing_group()?;
+                groups::update(&self.recorded()?.group, &group, resources)
             }
             status => Err(self.conflict(
                 status,

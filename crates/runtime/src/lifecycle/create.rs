@@ -1,6 +1,7 @@
 //! `create`: from a bundle to a container that waits to be started.
 
-use super::record::Record;
+use super::delete::discard;
+use super::record::{GroupRecord, Record};
 use super::{Container, Home, bundle, groups};
 use crate::create::{Created, create};
 use crate::error::{Context, Error, Result};
@@ -112,6 +113,7 @@ impl Home {
         }
         tracing::debug!("step: configuration read");
         let rootfs = bundle::root(&spec, request.bundle)?;
+        let place = groups::place(request.id, &spec, request.systemd)?;
         self.make_root()?;
         let mut claim = Claim::new(dir, request.id)?;
         tracing::debug!("step: id claimed");
@@ -121,19 +123,24 @@ impl Home {
             rootfs: rootfs.clone(),
             created: Timestamp::now().to_string(),
             owner_uid: rustix::process::getuid().as_raw(),
-            group: groups::place(request.id, &spec),
+            group: place,
             shares_pids: shares_pids(&spec),
             init: None,
         };
         claim.record(&known)?;
         atomic::write(&claim.dir.join("config.json"), &text, Durability::None)?;
         tracing::debug!("step: recorded");
-        let (group, mut warnings) = groups::make(&known.group, &spec)?;
-        let group = claim.group.insert(group);
-        tracing::debug!("step: cgroups made");
+        let mut warnings = Vec::new();
+        if !request.systemd {
+            let (group, unlimited) = groups::make(&known.group, &spec)?;
+            claim.group = Some((group, known.group.clone()));
+            warnings.extend(unlimited);
+            tracing::debug!("step: cgroups made");
+        }
         let door = door(&claim.dir)?;
         let waiting = waiting(&claim.dir)?;
-        let tasks = group.join_fds()?;
+        let group = claim.group.as_ref().map(|(group, _)| group);
+        let tasks = group.map_or(Ok(Vec::new()), Cgroup::join_fds)?;
         let terminal = spec
             .process
             .as_ref()
@@ -143,10 +150,22 @@ impl Home {
         } else {
             request.stdio
         };
+        // A scope begins with a process.
+        let mut unit = None;
+        let mut start_unit = |pid| {
+            let (group, unlimited) = groups::start_unit(&mut known.group, request.id, &spec, pid)?;
+            tracing::debug!("step: unit started");
+            unit = Some((group, unlimited));
+            Ok(())
+        };
         let options = CreateOptions {
+            on_birth: match request.systemd {
+                true => Some(&mut start_unit),
+                false => None,
+            },
             cgroup: CgroupJoin {
                 v1_tasks: tasks.iter().map(AsFd::as_fd).collect(),
-                v2: group.v2_fd(),
+                v2: group.and_then(Cgroup::v2_fd),
             },
             lifetime: Lifetime::Own {
                 door: door.as_fd(),
@@ -158,7 +177,12 @@ impl Home {
             no_new_keyring: request.no_new_keyring,
             ..CreateOptions::new(request.id, &spec, Rootfs::Directory(rootfs), stdio)
         };
-        let created = create(options)?;
+        let created = create(options);
+        if let Some((group, unlimited)) = unit {
+            claim.group = Some((group, known.group.clone()));
+            warnings.extend(unlimited);
+        }
+        let created = created?;
         tracing::debug!("step: process made");
         warnings.extend(created.warnings.iter().cloned());
         known.init = Some(ProcessId::of(created.pid)?);
@@ -200,7 +224,8 @@ pub(super) fn shares_pids(spec: &Spec) -> bool {
 pub(super) struct Claim {
     pub dir: PathBuf,
     _lock: FileLock,
-    pub group: Option<Cgroup>,
+    /// With how it is to be removed.
+    pub group: Option<(Cgroup, GroupRecord)>,
     kept: bool,
 }
 
@@ -241,13 +266,15 @@ impl Drop for Claim {
             return;
         }
         // The error that brings us here is the one to report; what cannot be undone, `delete --force` finds.
-        if let Some(group) = &self.group
-            && let Err(error) = group.kill_all(KILL_PATIENCE).and_then(|()| group.remove())
-        {
+        let removed = self.group.as_ref().map_or(Ok(()), |(group, record)| {
+            group.kill_all(KILL_PATIENCE)?;
+            groups::remove(record, group)
+        });
+        if let Err(error) = removed {
             tracing::warn!("the cgroup of the failed container is left: {error}");
             return;
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = discard(&self.dir);
     }
 }
 

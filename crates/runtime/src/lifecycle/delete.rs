@@ -1,10 +1,52 @@
 //! `delete`: nothing is left of a container, however much of it there was.
 
-use super::Container;
 use super::create::KILL_PATIENCE;
+use super::{Container, Home, groups};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Where a directory goes before it is deleted. No id has a `~`, so nobody takes it for a container; whoever waits for
+/// its lock finds it gone, and makes nothing in it any more.
+fn outgoing(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let stem: String = name.chars().take(200).collect();
+    dir.with_file_name(format!("{stem}~"))
+}
+
+/// Removes a container's directory, whose lock the caller holds.
+pub(super) fn discard(dir: &Path) -> Result<()> {
+    let outgoing = outgoing(dir);
+    loop {
+        match std::fs::rename(dir, &outgoing) {
+            Ok(()) => return remove_tree(&outgoing),
+            // Somebody else was faster.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            // What one who was killed right here has left.
+            Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => remove_tree(&outgoing)?,
+            Err(e) => return Err(e).step(|| format!("removing {dir:?}")),
+        }
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).step(|| format!("removing {path:?}")),
+        _ => Ok(()),
+    }
+}
+
+impl Home {
+    /// Removes what a `delete` that was killed has left of a container that does not exist any more.
+    ///
+    /// # Errors
+    /// Those of removing it.
+    pub fn sweep(&self, id: &str) -> Result<()> {
+        remove_tree(&outgoing(&self.dir(id)?))
+    }
+}
 
 impl Container {
     /// Removes it: its processes if `force` allows (those of a created one in any case), its cgroups, its directory;
@@ -55,12 +97,7 @@ impl Container {
             .flatten();
         this.remove_group()?;
         tracing::debug!("step: cgroups removed");
-        match std::fs::remove_dir_all(this.dir()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).step(|| format!("removing {:?}", this.dir()));
-            }
-            _ => {}
-        }
+        discard(this.dir())?;
         drop(lock);
         tracing::debug!("step: directory removed");
         let hooks = spec
@@ -114,6 +151,9 @@ impl Container {
         if !group.is_empty()? {
             group.kill_all(KILL_PATIENCE)?;
         }
-        Ok(group.remove()?)
+        match self.record() {
+            Some(record) => groups::remove(&record.group, &group),
+            None => Ok(group.remove()?),
+        }
     }
 }

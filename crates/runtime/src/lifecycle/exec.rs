@@ -54,13 +54,20 @@ impl Container {
                     "no process can be run in it; resume it first, or use --ignore-paused",
                 ));
             }
-            status => return Err(self.conflict(status, "no process can be run in it")),
+            status => {
+                return Err(
+                    self.conflict(status, "container not running, no process can be run in it")
+                );
+            }
         }
         let init = record.init.as_ref().ok_or_else(|| Error::Unknown {
             id: self.id().to_owned(),
         })?;
         let Some(pidfd) = init.open()? else {
-            return Err(self.conflict(Status::Stopped, "no process can be run in it"));
+            return Err(self.conflict(
+                Status::Stopped,
+                "container not running, no process can be run in it",
+            ));
         };
         let spec = self.spec()?;
         let group = self.group_for(&record.group.path, request.cgroup)?;

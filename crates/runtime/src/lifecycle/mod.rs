@@ -11,6 +11,7 @@
 //!     config.json       the configuration, byte for byte as it was in the bundle
 //!     door              a listening socket of the first process, until its program is executed
 //!     waiting           locked by the first process, until its program is executed
+//!   ID~/                what is being deleted
 //! ```
 //!
 //! The order of appearance is: directory, lock, record (with the cgroup's path), cgroup, process, record (with the
@@ -26,11 +27,19 @@ mod exec;
 mod groups;
 mod record;
 
+pub use barque_cgroup::{
+    BlockEntry, CpusetStats, MemoryUse, OomNews, OomWatch, Pressure, Stall, Stats,
+};
 pub use bundle::load as load_bundle;
 pub use checkpoint::{CheckpointRequest, RestoreRequest, Restored};
 pub use container::{Container, StateView};
 pub use create::{CreateRequest, Made};
 pub use exec::{ExecRequest, Session};
+
+/// Whether `--systemd-cgroup` can be had.
+pub(crate) const SYSTEMD: bool = true;
+/// Annotations of a configuration that change what is done here.
+pub(crate) const UNSAFE_ANNOTATIONS: [&str; 1] = [groups::PROPERTY];
 
 use crate::error::{Context, Error, Result};
 use std::path::{Path, PathBuf};

@@ -34,6 +34,9 @@ pub(crate) struct Record {
 pub(crate) struct GroupRecord {
     /// Path below the mount point of each hierarchy; empty when there are no cgroups.
     pub path: String,
+    /// `slice:prefix:name`, when systemd makes and removes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 impl record::Record for Record {

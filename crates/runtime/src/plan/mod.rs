@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::hooks::HookPlan;
 use crate::namespaces::{Joined, path_of};
 use crate::netdevices;
-use crate::{CreateOptions, Stdio};
+use crate::{CreateOptions, Lifetime, Stdio};
 use barque_sys::mount::Propagation;
 use barque_sys::process::Namespaces;
 use barque_types::spec::{self, IdMapping, NamespaceKind, NetDevice, TimeOffset};
@@ -150,13 +150,15 @@ impl Plan {
         for mount in &mut mounts {
             mount.label = label.cloned();
         }
-        let process = spec
-            .process
-            .as_ref()
-            .ok_or_else(|| Error::invalid("process", "the specification has none"))?;
         let terminal = matches!(options.stdio, Stdio::Terminal);
-        let mut process =
-            ProcessPlan::new(process, &options.user, linux.seccomp.as_ref(), terminal)?;
+        let filter = linux.seccomp.as_ref();
+        let mut process = match (&spec.process, options.lifetime) {
+            (Some(process), _) => ProcessPlan::new(process, &options.user, filter, terminal)?,
+            (None, Lifetime::Own { .. }) => ProcessPlan::absent(filter)?,
+            (None, Lifetime::Caller) => {
+                return Err(Error::invalid("process", "the specification has none"));
+            }
+        };
         let (personality, memory_policy) = (&linux.personality, &linux.memory_policy);
         process
             .attributes

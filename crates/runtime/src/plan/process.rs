@@ -13,7 +13,7 @@ use std::ffi::CString;
 /// What to run, and as what.
 #[derive(Debug)]
 pub(crate) struct ProcessPlan {
-    /// Argument vector, never empty.
+    /// Argument vector; empty for a container that is never started.
     pub args: Vec<CString>,
     /// Environment.
     pub env: Vec<CString>,
@@ -74,6 +74,25 @@ impl ProcessPlan {
         if process.args.is_empty() || process.args[0].is_empty() {
             return Err(Error::invalid("process.args", "no command is given"));
         }
+        Self::parse(process, user, filter, terminal)
+    }
+
+    /// Of a configuration without `process`: its container can be made, and not be started (runtime-spec,
+    /// config.md "Process": required only when start is called).
+    pub fn absent(filter: Option<&spec::Seccomp>) -> Result<Self> {
+        let nothing = spec::Process {
+            cwd: "/".to_owned(),
+            ..spec::Process::default()
+        };
+        Self::parse(&nothing, &UserSpec::Ids, filter, false)
+    }
+
+    fn parse(
+        process: &spec::Process,
+        user: &UserSpec,
+        filter: Option<&spec::Seccomp>,
+        terminal: bool,
+    ) -> Result<Self> {
         if !process.cwd.starts_with('/') {
             return Err(Error::invalid(
                 "process.cwd",

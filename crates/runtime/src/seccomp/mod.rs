@@ -21,6 +21,7 @@ mod assemble;
 mod compile;
 mod docker;
 mod kernel;
+pub(crate) mod known;
 mod names;
 mod profile;
 mod rules;

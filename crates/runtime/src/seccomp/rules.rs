@@ -376,7 +376,7 @@ fn place(rule: &spec::SyscallRule) -> String {
 
 /// `SECCOMP_RET_*` for an OCI action. `data` is `errnoRet`: runtime-spec, "Seccomp": EPERM when absent,
 /// an error where the action has no use for it.
-fn answer(action: &str, data: Option<u32>) -> Result<u32, String> {
+pub(super) fn answer(action: &str, data: Option<u32>) -> Result<u32, String> {
     let plain = match action {
         "SCMP_ACT_ERRNO" => {
             let errno = data.unwrap_or(EPERM);
@@ -414,7 +414,7 @@ fn answer(action: &str, data: Option<u32>) -> Result<u32, String> {
     }
 }
 
-fn condition(arg: &spec::SyscallArg) -> Result<Condition, String> {
+pub(super) fn condition(arg: &spec::SyscallArg) -> Result<Condition, String> {
     let index = match arg.index {
         0..=5 => arg.index as u8,
         other => return Err(format!("argument {other} does not exist; they are 0 to 5")),
