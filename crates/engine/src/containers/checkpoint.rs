@@ -169,6 +169,13 @@ impl Containers<'_> {
         check_name(checkpoint)?;
         let (container, _lock) = self.find_locked(name)?;
         let path = existing(&container, checkpoint, dir)?;
+        if !is_ours(&path) {
+            // With --checkpoint-dir / and the name etc, for example.
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("{} holds something else than a checkpoint", path.display()),
+            ));
+        }
         crate::cleanup::remove_tree(&path)
     }
 
@@ -260,7 +267,7 @@ fn claim(path: &Path, name: &str, container: &Container) -> Result<()> {
     }
 }
 
-/// Whether nothing is in a directory but what a checkpoint that was not completed leaves.
+/// Whether nothing is in a directory but what a checkpoint consists of.
 fn is_ours(path: &Path) -> bool {
     let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries.all(|entry| {

@@ -520,7 +520,7 @@ fn a_dump_of_changes_works_or_is_refused() {
     let dumped = counter.dump(|options| options.pre_dump = true);
     // Written memory is tracked by kernels with CONFIG_MEM_SOFT_DIRTY only.
     match dumped {
-        Ok(()) => assert!(counter.image().join("pstree.img").exists()),
+        Ok(()) => assert!(counter.image().join("pages-1.img").exists()),
         Err(error) => assert_eq!(
             error.to_string(),
             "a pre-dump needs a kernel that tracks written memory (CONFIG_MEM_SOFT_DIRTY)"
