@@ -189,6 +189,13 @@ fn main_help(style: Style) -> String {
     ] {
         out.push_str(&format!("\n{}\n{section}", style.heading(heading)));
     }
+    // Another front-end of the same binary: its own flags, its own containers.
+    let oci = "The OCI runtime, with runc's command line (see barque oci --help)";
+    out.push_str(&format!(
+        "\n{}\n{}",
+        style.heading("Other Command Lines:"),
+        rows([("oci", oci)], style)
+    ));
     let globals = parse::docker_style(GlobalFlags::augment_args(Command::new("barque")));
     out.push_str(&help::flags(&globals, style).replacen("Options:", "Global Options:", 1));
     out.push_str(&format!(
@@ -258,6 +265,7 @@ mod tests {
         );
         assert!(main.contains("\nCommon Commands:\n  run"), "{main}");
         assert!(main.contains("\nGlobal Options:\n"), "{main}");
+        assert!(main.contains("\n  oci "), "{main}");
         let run = verb_help(VERBS[0], "run", PLAIN);
         assert!(run.contains("(default \"none\","), "{run}");
         assert!(
