@@ -267,6 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::zombie_processes)] // that it is waited for is what is tested
     fn a_process_that_fails_before_it_is_introduced_is_reaped() {
         let child = std::process::Command::new("/bin/false")
             .spawn()
