@@ -134,6 +134,8 @@ impl Runtime {
             .args(self.words(args))
             .current_dir(self.path("bundle"))
             .stdin(Stdio::null())
+            // Not the test's own, which may be a file that grows meanwhile: CRIU would refuse that.
+            .stderr(Stdio::null())
             .stdout(OwnedFd::from(writer))
             .status()
             .expect("run barque");
@@ -252,6 +254,7 @@ fn a_checkpoint_may_leave_it_running_and_a_restored_one_be_waited_for() {
         .args(runtime.words(&["restore", "--image-path", image, &id]))
         .current_dir(runtime.path("bundle"))
         .stdin(Stdio::null())
+        .stderr(Stdio::null())
         .stdout(OwnedFd::from(writer))
         .spawn()
         .expect("run barque");
@@ -389,6 +392,8 @@ fn a_killed_runtime_leaves_the_container_running_or_nothing() {
             .args(runtime.words(&["restore", "-d", "--image-path", image, &id]))
             .current_dir(runtime.path("bundle"))
             .stdin(Stdio::null())
+            // Not the test's own, which may be a file that grows meanwhile: CRIU would refuse that.
+            .stderr(Stdio::null())
             .stdout(OwnedFd::from(writer))
             .status()
             .expect("run barque");

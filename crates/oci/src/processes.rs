@@ -321,9 +321,9 @@ const COLUMNS: &[Row] = &[
     (&["vsz", "vsize"], "VSZ", 6, true, |p, _| {
         (p.virtual_bytes / 1024).to_string()
     }),
-    (&["tty", "tt", "tname"], "TTY", 8, false, |p, _| {
-        p.terminal()
-    }),
+    // ps(1) heads the same column by the name that it is asked for.
+    (&["tname"], "TTY", 8, false, |p, _| p.terminal()),
+    (&["tty", "tt"], "TT", 8, false, |p, _| p.terminal()),
     (&["time", "cputime"], "TIME", 8, true, |p, h| {
         clock(p.cpu_seconds(h))
     }),
@@ -370,28 +370,36 @@ fn column(word: &str) -> Result<Column, String> {
 }
 
 fn columns(list: &str) -> Result<Vec<Column>, String> {
-    // A header of one's own may hold anything, and is therefore the last: `-o pid,args=THE COMMAND`.
-    let (list, head) = match list.split_once('=') {
-        Some((list, head)) => (list, Some(head)),
-        None => (list, None),
-    };
-    let mut found = list
-        .split([',', ' '])
-        .filter(|word| !word.is_empty())
-        .map(column)
-        .collect::<Result<Vec<_>, _>>()?;
-    if let (Some(last), Some(head)) = (found.last_mut(), head) {
-        head.clone_into(&mut last.head);
+    let mut found: Vec<Column> = Vec::new();
+    let mut rest = list;
+    loop {
+        let (names, head) = match rest.split_once('=') {
+            Some((names, head)) => (names, Some(head)),
+            None => (rest, None),
+        };
+        for name in names.split([',', ' ']).filter(|name| !name.is_empty()) {
+            found.push(column(name)?);
+        }
+        let (Some(last), Some(head)) = (found.last_mut(), head) else {
+            return Ok(found);
+        };
+        // A header of one's own may hold anything, and is therefore the last: `-o pid,args=THE COMMAND`; but none at
+        // all may be followed by more: `-o pid=,args=`.
+        let more = head.strip_prefix(',');
+        more.map_or(head, |_| "").clone_into(&mut last.head);
+        match more {
+            Some(more) => rest = more,
+            None => return Ok(found),
+        }
     }
-    Ok(found)
 }
 
 /// `ps -ef`.
-const FULL: &str = "user=UID pid ppid c stime tty time cmd";
+const FULL: &str = "user=UID pid ppid c stime tname time cmd";
 /// `ps aux`.
-const USER: &str = "user pid %cpu %mem vsz rss tty stat start=START time command";
+const USER: &str = "user pid %cpu %mem vsz rss tname stat start=START time command";
 /// `ps -e`.
-const BRIEF: &str = "pid tty time comm=CMD";
+const BRIEF: &str = "pid tname time comm=CMD";
 
 fn preset(words: &str) -> Result<Vec<Column>, String> {
     words.split(' ').map(column).collect()

@@ -65,6 +65,8 @@ when it could not be executed.
 
 /// What `exec` exits with when the process could not be made: its own codes are the process's.
 const FAILED: u8 = 255;
+/// SIGKILL, the same number on every architecture.
+const KILL: i32 = 9;
 
 fn run(call: &Call<'_>) -> Result<u8, Failure> {
     execute(call).map_err(|failure| failure.of("exec failed").code(FAILED))
@@ -93,12 +95,18 @@ fn execute(call: &Call<'_>) -> Result<u8, Failure> {
         ignore_paused: args.has("ignore-paused"),
     })?;
     warn_all(&session.warnings);
-    announce(
+    let told = announce(
         args,
         session.pid,
         session.pidfd.as_fd(),
         session.console.as_ref(),
-    )?;
+    );
+    if let Err(failure) = told {
+        // Nobody would know of it.
+        let _ = barque_sys::signal::pidfd_send(session.pidfd.as_fd(), KILL);
+        let _ = barque_sys::process::reap(session.pidfd.as_fd());
+        return Err(failure);
+    }
     let Some(signals) = &signals else {
         return Ok(0);
     };

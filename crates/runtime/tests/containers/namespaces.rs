@@ -440,7 +440,7 @@ fn nonsense() {
             "/proc/self/ns/uts",
             "is a namespace of another kind",
         ),
-        (Kind::Network, "/etc/passwd", "is not a namespace"),
+        (Kind::Network, "/bin/busybox", "is not a namespace"),
         (Kind::Network, "/proc", "is not a namespace"),
         (
             Kind::Network,

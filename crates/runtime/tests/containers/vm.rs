@@ -43,6 +43,7 @@ fn run(cgroups: Cgroups, script: &str, least: usize) {
             std::env::current_exe().expect("own path"),
         )
         .module("overlay")
+        .module("veth")
         .disk(&disk)
         .memory(1024)
         // Emulated, and beside other tests: a container takes seconds there.
