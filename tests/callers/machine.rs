@@ -36,7 +36,8 @@ for top in "$@"; do
         sleep 0.2
     done
 done
-rm -rf "$dir"
+# What was left mounted there must not be entered: it could be the host.
+rm -rf --one-file-system "$dir"
 "#;
 
 /// Runs inside: the hierarchies from the machine's own cgroup down, an empty `/run`, then until the pipe ends.

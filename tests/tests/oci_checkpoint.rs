@@ -288,6 +288,12 @@ fn what_cannot_be_is_one_clear_error() {
         error.contains(&format!("checkpoint {image}: is not there")),
         "{error}"
     );
+    let unit: Vec<&str> = ["--systemd-cgroup"]
+        .into_iter()
+        .chain(restore.clone())
+        .collect();
+    let error = refused(&unit);
+    assert!(error.contains("without --systemd-cgroup"), "{error}");
     let error = refused(&["checkpoint", &id]);
     assert!(error.contains("does not exist"), "{error}");
 

@@ -58,6 +58,11 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(call: &Call<'_>) -> Result<u8, Failure> {
+    if call.globals.systemd {
+        return Err(Failure::usage(
+            "a restored container cannot be a unit of systemd yet: restore it without --systemd-cgroup",
+        ));
+    }
     let args = call.args;
     let detached = args.has("detach");
     let (image, bundle) = (image_path(args), bundle(args)?);
