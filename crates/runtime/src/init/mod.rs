@@ -194,7 +194,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     }
 
     // The file systems. Nothing of it may reach the host, hence propagation first.
-    root::cut_propagation()?;
+    let in_chroot = root::cut_propagation()?;
     let own = match (root, birth.furnishes_itself) {
         (None, Some(path)) => furnish_itself(plan, path)?,
         (Some(root), None) => (root, Vec::new()),
@@ -231,7 +231,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     masks::hide(&plan.masked, &root)?;
     masks::protect(&plan.readonly, &root)?;
     mounts::finish(late)?;
-    root::enter(&root, plan, birth.no_pivot, &mut warnings)?;
+    root::enter(&root, plan, (birth.no_pivot, in_chroot), &mut warnings)?;
 
     let ready = process::settle(
         process::Settle {

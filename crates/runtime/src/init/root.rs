@@ -4,23 +4,55 @@ use crate::error::{Context, Error, Result};
 use crate::fsctx;
 use crate::plan::Plan;
 use barque_sys::mount::{Attributes, Change, Propagation, set_attributes};
+use barque_sys::process::{Namespaces, setns};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{chdir, chroot, fchdir, pivot_root};
-use std::os::fd::OwnedFd;
+use rustix::process::{PidfdFlags, chdir, chroot, fchdir, getpid, pidfd_open, pivot_root};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Makes every mount private: what is mounted from here on stays here. The host's later mounts do
 /// not come in either; a bind mount that asks for them (`rslave`) was taken from the host's tree
 /// before, and has its own propagation.
-pub(super) fn cut_propagation() -> Result<()> {
-    let root = host_root()?;
+///
+/// Every mount of the namespace, also those that a caller in a chroot does not see: letting go of the
+/// host's tree would otherwise unmount at the host what is shared with it there. Returns whether we are in one.
+pub(super) fn cut_propagation() -> Result<bool> {
+    let step = || "making the mount namespace private";
+    let ours = host_root()?;
+    to_the_top()?;
     let private = Change {
         propagation: Some(Propagation::Private),
         ..Change::default()
     };
-    set_attributes(&root, true, private).step(|| "making the mount namespace private")
+    let top = host_root()?;
+    set_attributes(&top, true, private).step(step)?;
+    if identity(&ours)? == identity(&top)? {
+        return Ok(false);
+    }
+    // The paths that we know are those below it.
+    fchdir(&ours).step(step)?;
+    chroot(".").step(step)?;
+    Ok(true)
+}
+
+/// What a directory is, and of which mount.
+fn identity(dir: &OwnedFd) -> Result<(u64, u64)> {
+    let wanted = StatxFlags::MNT_ID | StatxFlags::INO;
+    let stat = statx(dir, "", AtFlags::EMPTY_PATH, wanted).step(|| "looking at /")?;
+    Ok((stat.stx_mnt_id, stat.stx_ino))
+}
+
+/// Makes the root of the mount namespace our own, which in a chroot it is not.
+///
+/// A container that is made from within a chroot would have the chroot exchanged for its root, and the
+/// host's root left in its namespace, above it: there is where setns(2) takes whoever enters the namespace
+/// later, `exec` first of all.
+fn to_the_top() -> Result<()> {
+    let step = || "going to the root of the mount namespace";
+    let us = pidfd_open(getpid(), PidfdFlags::empty()).step(step)?;
+    setns(us.as_fd(), Namespaces::MOUNT).step(step)
 }
 
 fn host_root() -> Result<OwnedFd> {
@@ -60,7 +92,7 @@ pub(super) fn spread(root: &OwnedFd, plan: &Plan) -> Result<()> {
 pub(super) fn enter(
     root: &OwnedFd,
     plan: &Plan,
-    no_pivot: bool,
+    (no_pivot, in_chroot): (bool, bool),
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     // Private and slave it is already. Shared is shared among what the container itself makes: a
@@ -69,6 +101,11 @@ pub(super) fn enter(
     if matches!(propagation, Propagation::Shared | Propagation::Unbindable) {
         fsctx::propagate(root, &[(propagation, false)])
             .step(|| "setting the propagation of the root")?;
+    }
+    // Without a chroot we are at the top already, and the new root may lie over it: that is not to be our own
+    // yet, for it could not be pivoted to.
+    if in_chroot {
+        to_the_top()?;
     }
     fchdir(root).step(|| "entering the root file system")?;
     let pivoted = if no_pivot {
