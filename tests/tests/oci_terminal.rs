@@ -38,7 +38,9 @@ fn a_foreground_run_serves_the_terminal() {
 fn a_foreground_exec_serves_a_terminal_of_its_own() {
     let oci = Oci::new();
     oci.detached(&["run", "-d", "demo"]);
-    let mut pty = Pty::start(oci.cmd(["exec", "--tty", "demo", "sh"]));
+    // Its size is there before the program is.
+    let mut pty = Pty::start(oci.cmd(["exec", "--tty", "demo", "sh", "-c", "stty size; exec sh"]));
+    pty.expect("24 80");
     pty.send("tty; exit 6\r");
     pty.expect("/dev/pts/");
     let (code, screen) = pty.finish();

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, While};
 use crate::forward;
+use barque_types::spec::ConsoleSize;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -65,10 +66,20 @@ impl Drop for Raw {
     }
 }
 
-fn resize(master: &OwnedFd) {
+/// The terminal of a container gets the size of ours, if we have one. To be called before the program can ask for it.
+pub(crate) fn resize(master: &OwnedFd) {
     if let Ok(size) = tcgetwinsize(stdin()) {
         let _ = tcsetwinsize(master, size);
     }
+}
+
+/// Our own terminal's size.
+pub(crate) fn own_size() -> Option<ConsoleSize> {
+    let size = tcgetwinsize(stdin()).ok()?;
+    Some(ConsoleSize {
+        height: size.ws_row,
+        width: size.ws_col,
+    })
 }
 
 /// Joins our standard streams and the terminal until the process has ended; returns its exit code.
@@ -78,44 +89,38 @@ pub(crate) fn serve(
     signals: &forward::Signals,
 ) -> Result<u8, Failure> {
     let _raw = Raw::enter();
-    resize(master);
     let (mut input_open, mut output_open) = (true, true);
     loop {
         let (input, output) = (stdin(), stdout());
+        let wanted = |open| {
+            if open {
+                PollFlags::IN
+            } else {
+                PollFlags::empty()
+            }
+        };
+        // poll(2) looks at them in this order. What is typed after a change of the terminal's size finds the signal of
+        // that change there, and the program sees the new size before the input.
         let mut fds = [
+            PollFd::new(&input, wanted(input_open)),
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(pidfd, PollFlags::IN),
-            PollFd::new(
-                master,
-                if output_open {
-                    PollFlags::IN
-                } else {
-                    PollFlags::empty()
-                },
-            ),
-            PollFd::new(
-                &input,
-                if input_open {
-                    PollFlags::IN
-                } else {
-                    PollFlags::empty()
-                },
-            ),
+            PollFd::new(master, wanted(output_open)),
         ];
         retry_on_intr(|| poll(&mut fds, None)).while_(|| "waiting for the container".to_owned())?;
-        let ready = fds.each_ref().map(|fd| !fd.revents().is_empty());
-        if ready[0] {
+        let [typed, signalled, ended, said] = fds.each_ref().map(|fd| !fd.revents().is_empty());
+        if signalled {
             signals.forward(pidfd.as_fd(), || resize(master))?;
         }
-        if ready[2] && output_open {
+        if said && output_open {
             // EIO: the last process has closed it.
             output_open = copy(master.as_fd(), output.as_fd());
         }
-        if ready[3] && input_open {
+        if typed && input_open {
             input_open = copy(input.as_fd(), master.as_fd());
         }
         // What it has said before its end is read first.
-        if ready[1] && (!output_open || !ready[2]) {
+        if ended && (!output_open || !said) {
             return forward::exit_code(pidfd);
         }
     }

@@ -75,13 +75,16 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
 fn execute(call: &Call<'_>) -> Result<u8, Failure> {
     let args = call.args;
     let container = call.globals.home.open(id(call))?;
-    let process = match args.last("process") {
+    let mut process = match args.last("process") {
         Some(file) => read_process(file)?,
         None => from_flags(container.spec()?.process.unwrap_or_default(), args)?,
     };
     let detached = args.has("detach");
     let socket = args.last("console-socket");
     check_console(process.terminal, detached, socket)?;
+    if !detached && socket.is_none() {
+        process.console_size = console::own_size().or(process.console_size);
+    }
     let streams = streams();
     let signals = match detached {
         true => None,

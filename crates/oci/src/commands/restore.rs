@@ -92,7 +92,10 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
     // Not before: CRIU would inherit it.
     let signals = forward::Signals::block()?;
     let code = match console.filter(|_| socket.is_none()) {
-        Some(master) => console::serve(&master, &pidfd, &signals),
+        Some(master) => {
+            console::resize(&master);
+            console::serve(&master, &pidfd, &signals)
+        }
         None => forward::wait(&pidfd, &signals),
     }?;
     warn_all(&restored.container.delete(true)?);

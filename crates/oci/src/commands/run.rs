@@ -45,6 +45,9 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
         true => None,
         false => Some(forward::Signals::block()?),
     };
+    if let Some(master) = &console {
+        console::resize(master);
+    }
     let container = made.let_go()?;
     let started = container.start();
     let warnings = match started {

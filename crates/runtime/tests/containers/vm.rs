@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
         "vm::an_older_kernel_with_cgroup_v1",
         an_older_kernel_with_cgroup_v1,
     ),
+    ("vm::called_within_a_chroot", called_within_a_chroot),
 ];
 
 /// `run` is the script, `least` the number of tests that pass in it.
@@ -67,6 +68,19 @@ fn an_older_kernel_with_cgroup_v2() {
 
 fn an_older_kernel_with_cgroup_v1() {
     run(Cgroups::V1, CGROUPS, 70);
+}
+
+/// A runtime that is called within a chroot (an installer's, a rescue system's): what enters its containers later ends
+/// in the container's root, not in that of the mount namespace, which would be the host's. In a machine of its own,
+/// because the chroot is the whole tree once more: what is deleted there is deleted. (The kernel makes no user
+/// namespace within a chroot, user_namespaces(7).)
+fn called_within_a_chroot() {
+    run(
+        Cgroups::V2,
+        "mount -t ext4 /dev/vda /tmp && mkdir /chroot && mount -o rbind / /chroot && \
+         chroot /chroot /bin/containers exec:: basics:: hooks:: escape:: --skip in_a_user_namespace",
+        30,
+    );
 }
 
 /// A host that runs from its initramfs, which cannot be pivoted away.
