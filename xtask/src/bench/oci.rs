@@ -61,9 +61,10 @@ fn life(peer: &mut Peer, bundle: &str, round: usize) -> Result<[f64; 4]> {
     Ok([create + start + delete, create, start, delete])
 }
 
-/// Bytes of the largest resident set that `create` had, as busybox's `time` reports it (getrusage(2)).
+/// Bytes of the largest resident set that `create` had, as GNU time reports it (getrusage(2)), which is small
+/// itself. (busybox's counts kilobytes as pages.)
 fn peak(peer: &mut Peer, bundle: &str) -> Result<f64> {
-    let mut line: Vec<String> = ["/bin/busybox", "time", "-f", "peak %M"]
+    let mut line: Vec<String> = ["/usr/bin/time", "-f", "peak %M"]
         .map(str::to_owned)
         .to_vec();
     line.extend(peer.line(&["create", "--bundle", bundle, "bench-peak"]));

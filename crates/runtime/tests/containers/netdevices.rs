@@ -32,6 +32,16 @@ fn network() {
     // The address is there at once; busybox's ip(8) has no `nodad`.
     std::fs::write("/proc/sys/net/ipv6/conf/eth7/accept_dad", "0").expect("accept_dad");
     ip("addr add 2001:db8::7/64 dev eth7");
+    // busybox's ip(8) names the other end as the kernel does.
+    let other = ip("-o link")
+        .lines()
+        .filter_map(|line| line.split(": ").nth(1)?.split('@').next())
+        .find(|name| !["eth7", "lo"].contains(name))
+        .expect("the other end")
+        .to_owned();
+    if other != "peer7" {
+        ip(&format!("link set {other} name peer7"));
+    }
     ip("link set peer7 up");
     ip("link set eth7 up");
 }
