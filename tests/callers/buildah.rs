@@ -1,6 +1,6 @@
 //! buildah 1.28: `RUN` of a build, and `buildah run`.
 
-use crate::machine::{IMAGE, Machine};
+use crate::machine::{IMAGE, Machine, Release};
 use crate::on_a_terminal;
 use barque_testkit::Cmd;
 
@@ -17,7 +17,7 @@ impl Buildah {
 
 #[test]
 fn buildah_builds_and_runs() {
-    let buildah = Buildah(Machine::new());
+    let buildah = Buildah(Machine::new(Release::Twelve));
     let (runtime, context) = (buildah.0.name("barque-oci"), buildah.0.name("context"));
     std::fs::create_dir(&context).expect("make the context");
     let archive = format!("docker-archive:{}", buildah.0.name("image.tar"));

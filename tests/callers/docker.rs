@@ -1,6 +1,6 @@
-//! Docker 20.10 (`dockerd` with its own containerd), with the runtime as one of its `--add-runtime`s.
+//! Docker (20.10 and 26.1; `dockerd` with its own containerd), with the runtime as one of its `--add-runtime`s.
 
-use crate::machine::{IMAGE, Machine};
+use crate::machine::{IMAGE, Machine, Release};
 use crate::{HUNGRY, POLITE, Shared, on_a_terminal};
 use barque_testkit::{Cmd, Output, Running, poll};
 use std::sync::Arc;
@@ -15,17 +15,19 @@ struct Docker {
     machine: Machine,
 }
 
-static SHARED: Shared<Docker> = Shared::new();
+static SHARED: [Shared<Docker>; 2] = [Shared::new(), Shared::new()];
+
+on_both_releases!(super::Docker::shared: runs_and_reports_ends connects_and_shares options_arrive works_on_a_running_container notices_the_end_of_memory_and_restarts leaves_nothing_of_short_lives);
 
 impl Docker {
     #[track_caller]
-    fn shared() -> Arc<Self> {
-        SHARED.get(Self::start)
+    fn shared(release: Release) -> Arc<Self> {
+        SHARED[release as usize].get(|| Self::start(release))
     }
 
     #[track_caller]
-    fn start() -> Self {
-        let machine = Machine::new();
+    fn start(release: Release) -> Self {
+        let machine = Machine::new(release);
         // Whatever the host's own /etc/docker says is not for this one.
         std::fs::write(machine.path("daemon.json"), "{}").expect("write the configuration");
         let runtime = format!("barque={}", machine.name("barque-oci"));
@@ -76,19 +78,21 @@ impl Docker {
     }
 }
 
-impl Drop for Docker {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // BuildKit, which comes with it, keeps one of its own.
-            self.machine
-                .assert_clean(&["docker", "buildkit"], "/run/dk/runtime-runc/moby");
-        }
+impl AsRef<Machine> for Docker {
+    fn as_ref(&self) -> &Machine {
+        &self.machine
     }
 }
 
-#[test]
-fn docker_runs_and_reports_ends() {
-    let docker = Docker::shared();
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // BuildKit, which comes with it, keeps one of its own.
+        self.machine
+            .assert_clean(&["docker", "buildkit"], "/run/dk/runtime-runc/moby");
+    }
+}
+
+fn runs_and_reports_ends(docker: &Docker) {
     let output = docker.run(&[], &["sh", "-c", "echo said; echo err >&2; exit 7"]);
     assert_eq!(output.clone().exits(7).text(), "said");
     assert_eq!(output.stderr, "err\n");
@@ -114,9 +118,7 @@ fn docker_runs_and_reports_ends() {
     );
 }
 
-#[test]
-fn docker_connects_and_shares() {
-    let docker = Docker::shared();
+fn connects_and_shares(docker: &Docker) {
     // The default bridge: libnetwork moves the interface in from a prestart hook.
     let script = "ip -4 addr show dev eth0 && ping -c 1 $(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p')";
     let output = docker.run(&[], &["sh", "-c", script]).ok();
@@ -156,9 +158,7 @@ fn docker_connects_and_shares() {
     assert_eq!(output.ok().text(), host.text());
 }
 
-#[test]
-fn docker_options_arrive() {
-    let docker = Docker::shared();
+fn options_arrive(docker: &Docker) {
     let dir = docker.machine.name("");
     let bind = format!("{dir}:/bound:ro");
     let flags = [
@@ -211,9 +211,7 @@ fn docker_options_arrive() {
     assert!(output.text().contains("docker-init"), "{output}");
 }
 
-#[test]
-fn docker_works_on_a_running_container() {
-    let docker = Docker::shared();
+fn works_on_a_running_container(docker: &Docker) {
     let name = "worked-on";
     let flags = [
         "-d",
@@ -251,6 +249,16 @@ fn docker_works_on_a_running_container() {
     });
     let stats = docker.ok(["stats", "--no-stream", "--format", "{{.MemUsage}}", name]);
     assert!(stats.ends_with("/ 64MiB"), "{stats}");
+    docker.ok(["update", "--memory=80m", "--memory-swap=90m", name]);
+    let id = docker.inspect(name, "{{.Id}}");
+    assert_eq!(docker.machine.memory_limit(&id), "83886080");
+    // Those of the container and no others, by the columns of the machine's ps(1).
+    let top = docker.ok(["top", name, "-o", "pid,args"]);
+    let programs: Vec<&str> = top.lines().skip(1).collect();
+    assert!(
+        top.contains("trap 'exit 4' TERM") && (1..=2).contains(&programs.len()),
+        "{top}"
+    );
 
     docker.ok(["pause", name]);
     assert_eq!(docker.inspect(name, "{{.State.Status}}"), "paused");
@@ -266,13 +274,21 @@ fn docker_works_on_a_running_container() {
     docker.ok(["rm", name]);
 }
 
-#[test]
-fn docker_notices_the_end_of_memory_and_restarts() {
-    let docker = Docker::shared();
+fn notices_the_end_of_memory_and_restarts(docker: &Docker) {
+    // Not before it is told: containerd begins to listen to the kernel after the start.
+    let script = format!(
+        "until [ -e /go ]; do sleep 0.05; done; {}",
+        HUNGRY.join(" ")
+    );
     docker
-        .started(&["--name=hungry", "--memory=20m"], &HUNGRY)
+        .started(
+            &["-d", "--name=hungry", "--memory=20m"],
+            &["sh", "-c", &script],
+        )
         .output()
-        .exits(137);
+        .ok();
+    docker.ok(["exec", "hungry", "touch", "/go"]);
+    assert_eq!(docker.ok(["wait", "hungry"]), "137");
     assert_eq!(docker.inspect("hungry", "{{.State.OOMKilled}}"), "true");
     docker.ok(["rm", "hungry"]);
     let flags = ["-d", "--name=again", "--restart=on-failure:2"];
@@ -289,9 +305,7 @@ fn docker_notices_the_end_of_memory_and_restarts() {
     docker.ok(["rm", "again"]);
 }
 
-#[test]
-fn docker_leaves_nothing_of_short_lives() {
-    let docker = Docker::shared();
+fn leaves_nothing_of_short_lives(docker: &Docker) {
     // What stays of them, `Docker::drop` finds.
     docker
         .docker(["create", "--runtime=barque", "--name=never", IMAGE, "true"])

@@ -6,12 +6,22 @@
 //! program goes, however it goes. Cgroups and files outlive processes; a shell outside waits to remove them.
 
 use barque_testkit::image::Image;
-use barque_testkit::{Cmd, Running, barque_binary, poll, proc};
+use barque_testkit::{Cmd, Running, barque_binary, callers, poll, proc};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// The image that every caller has loaded.
 pub(crate) const IMAGE: &str = "docker.io/library/box:latest";
+
+/// Whose programs there are inside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Release {
+    /// The machine's own: containerd 1.6, Docker 20.10, Podman 4.3, buildah 1.28.
+    Twelve,
+    /// Debian 13's, unpacked by `cargo xtask callers`: containerd 1.7, Docker 26.1, Podman 5.4.
+    Thirteen,
+}
 
 /// Runs outside: makes the machine, waits for its end, removes what the kernel keeps.
 const OUTSIDE: &str = r#"
@@ -40,7 +50,8 @@ done
 rm -rf --one-file-system "$dir"
 "#;
 
-/// Runs inside: the hierarchies from the machine's own cgroup down, an empty `/run`, then until the pipe ends.
+/// Runs inside: the hierarchies from the machine's own cgroup down, an empty `/run`, the root of the release,
+/// then until the pipe ends.
 const INSIDE: &str = r#"
 ip link set lo up
 for top in "$@"; do
@@ -52,7 +63,22 @@ for top in "$@"; do
     *) mount -t cgroup -o "${options#rw,}" none "$top" ;;
     esac || exit
 done
-mount -t tmpfs tmpfs /run && echo ready
+mount -t tmpfs tmpfs /run || exit
+touch "$DIR/barque" && mount --bind "$BINARY" "$DIR/barque" || exit
+if [ "$ROOT" != / ]; then
+    # Of its own for every machine, on top of what is unpacked once. Below the `/run` of this namespace, so that
+    # nothing is mounted in a directory that is to be removed.
+    mkdir /run/root "$DIR/upper" "$DIR/work"
+    mount -t overlay -o "lowerdir=$ROOT,upperdir=$DIR/upper,workdir=$DIR/work" overlay /run/root || exit
+    cd /run/root && mkdir -p "./$DIR" || exit
+    for name in /proc /sys /dev "$DIR"; do
+        mount --rbind "$name" "./$name" || exit
+    done
+    mount -t tmpfs tmpfs run && mkdir run/host || exit
+    # The namespace's own root, as on any machine: from a chroot, setns(2) into it would lead to the host's.
+    pivot_root . run/host && cd / && umount -l run/host && rmdir run/host || exit
+fi
+echo ready
 exec cat
 "#;
 
@@ -65,17 +91,32 @@ pub(crate) struct Machine {
     tops: Vec<String>,
     /// The first process, as the host knows it.
     init: i32,
+    /// A test has failed, and left what it was at.
+    failed: AtomicBool,
+}
+
+/// Marks the machine when it is dropped by a panic.
+pub(crate) struct Mark<'a>(&'a Machine);
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Machine {
     #[track_caller]
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(release: Release) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests make namespaces, cgroups and mounts: run them as root"
         );
         let dir = tempfile::Builder::new()
             .prefix("bqm-")
+            // The shell outside does, and minds mounts.
+            .disable_cleanup(true)
             .tempdir_in("/var/tmp")
             .expect("make a directory in /var/tmp");
         let name = dir.path().file_name().expect("a tempdir has a name");
@@ -84,10 +125,17 @@ impl Machine {
             .into_iter()
             .map(|(_, top)| top.to_string_lossy().into_owned())
             .collect();
+        let root = match release {
+            Release::Twelve => PathBuf::from("/"),
+            Release::Thirteen => callers(),
+        };
         let outside = Cmd::new("/bin/sh")
             .args(["-c", OUTSIDE, "sh", &dir.path().to_string_lossy(), &group])
             .args(&tops)
             .env("INSIDE", INSIDE)
+            .env("DIR", dir.path())
+            .env("BINARY", barque_binary())
+            .env("ROOT", root)
             .timeout(std::time::Duration::from_secs(3600))
             .spawn();
         outside.until_stdout("ready");
@@ -108,14 +156,19 @@ impl Machine {
             group,
             tops,
             init,
+            failed: AtomicBool::new(false),
         };
         for name in ["runc", "barque-oci"] {
-            std::os::unix::fs::symlink(barque_binary(), machine.path(name))
-                .expect("link the runtime");
+            std::os::unix::fs::symlink("barque", machine.path(name)).expect("link the runtime");
         }
         let archive = Image::busybox().docker_archive(&[IMAGE]);
         std::fs::write(machine.path("image.tar"), archive).expect("write the image");
         machine
+    }
+
+    /// For the time of a test.
+    pub(crate) fn marked_by_failure(&self) -> Mark<'_> {
+        Mark(self)
     }
 
     /// A file of the machine's directory, the same inside and outside.
@@ -166,10 +219,28 @@ impl Machine {
         found
     }
 
+    /// The limit, in bytes, in the memory cgroup that has `id` in its name.
+    #[track_caller]
+    pub(crate) fn memory_limit(&self, id: &str) -> String {
+        let limits: Vec<String> = self
+            .leaves(&[])
+            .into_iter()
+            .filter(|path| path.to_string_lossy().contains(id))
+            // v1, v2.
+            .flat_map(|path| ["memory.limit_in_bytes", "memory.max"].map(|name| path.join(name)))
+            .filter_map(|file| std::fs::read_to_string(file).ok())
+            .collect();
+        assert_eq!(limits.len(), 1, "cgroups of {id}: {limits:?}");
+        limits[0].trim().to_owned()
+    }
+
     /// Fails when a container's cgroup, or a file of a runtime's root, is left. For the end of a test program
     /// that has removed all of its containers; `kept` are the callers' parents of cgroups.
     #[track_caller]
     pub(crate) fn assert_clean(&self, kept: &[&str], root: &str) {
+        if std::thread::panicking() || self.failed.load(Ordering::Relaxed) {
+            return;
+        }
         let inside = format!("/proc/{}/root{root}", self.init);
         let records = || -> Vec<PathBuf> {
             let entries = std::fs::read_dir(&inside).into_iter().flatten().flatten();

@@ -1,8 +1,20 @@
-//! The runtime under those who call it: containerd (`ctr run`), Docker, Podman and buildah, as Debian ships them.
+//! The runtime under those who call it: containerd (`ctr run`), Docker, Podman and buildah, as Debian 12
+//! and 13 ship them.
 //!
 //! Nothing here looks into the runtime. The callers do what their users ask of them, with `barque` in the place
 //! of runc, and what their users see has to be right: output, exit codes, health, limits, terminals.
 
+/// The same tests for the callers of both releases. `$shared` makes or finds a caller.
+macro_rules! on_both_releases {
+    ($shared:path: $($name:ident)*) => {
+        mod debian_12 {
+            $(#[test] fn $name() { crate::with($shared(crate::machine::Release::Twelve), super::$name); })*
+        }
+        mod debian_13 {
+            $(#[test] fn $name() { crate::with($shared(crate::machine::Release::Thirteen), super::$name); })*
+        }
+    };
+}
 mod buildah;
 mod containerd;
 mod docker;
@@ -28,6 +40,12 @@ impl<T> Shared<T> {
             made
         })
     }
+}
+
+/// Runs a test. When it fails, its machine is not asked to be clean at the end: that would blame another test.
+fn with<T: AsRef<machine::Machine>>(shared: Arc<T>, test: impl FnOnce(&T)) {
+    let _mark = T::as_ref(&shared).marked_by_failure();
+    test(&shared);
 }
 
 /// Runs a command on a terminal of 24 rows and 80 columns to its end; what it wrote, and its exit code.

@@ -1,6 +1,6 @@
-//! Podman 4.3 with conmon.
+//! Podman (4.3 and 5.4) with conmon.
 
-use crate::machine::{IMAGE, Machine};
+use crate::machine::{IMAGE, Machine, Release};
 use crate::{HUNGRY, POLITE, Shared, on_a_terminal};
 use barque_testkit::{Cmd, Output, poll};
 use std::sync::Arc;
@@ -10,14 +10,16 @@ pub(crate) struct Podman {
     machine: Machine,
 }
 
-static SHARED: Shared<Podman> = Shared::new();
+static SHARED: [Shared<Podman>; 2] = [Shared::new(), Shared::new()];
+
+on_both_releases!(super::Podman::shared: runs_and_reports_ends options_arrive connects_and_shares works_on_a_running_container);
 
 impl Podman {
     #[track_caller]
-    fn shared() -> Arc<Self> {
-        SHARED.get(|| {
+    fn shared(release: Release) -> Arc<Self> {
+        SHARED[release as usize].get(|| {
             let podman = Self {
-                machine: Machine::new(),
+                machine: Machine::new(release),
             };
             let archive = podman.machine.name("image.tar");
             podman.ok(["load", "--quiet", "--input", &archive]);
@@ -39,6 +41,7 @@ impl Podman {
             .cmd(["podman", "--runroot=/run/pd", "--tmpdir=/run/pd/tmp"])
             .args(["--storage-driver=overlay", "--cgroup-manager=cgroupfs"])
             .args(["--events-backend=file"])
+            .env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1")
             .args(options)
             .args(args)
     }
@@ -64,18 +67,20 @@ impl Podman {
     }
 }
 
-impl Drop for Podman {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.machine
-                .assert_clean(&["libpod_parent", "conmon"], "/run/barque-oci");
-        }
+impl AsRef<Machine> for Podman {
+    fn as_ref(&self) -> &Machine {
+        &self.machine
     }
 }
 
-#[test]
-fn podman_runs_and_reports_ends() {
-    let podman = Podman::shared();
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.machine
+            .assert_clean(&["libpod_parent", "conmon"], "/run/barque-oci");
+    }
+}
+
+fn runs_and_reports_ends(podman: &Podman) {
     let output = podman.run(&[], &["sh", "-c", "echo said; echo err >&2; exit 7"]);
     assert_eq!(output.clone().exits(7).text(), "said");
     assert_eq!(output.stderr, "err\n");
@@ -101,9 +106,7 @@ fn podman_runs_and_reports_ends() {
     );
 }
 
-#[test]
-fn podman_options_arrive() {
-    let podman = Podman::shared();
+fn options_arrive(podman: &Podman) {
     let dir = podman.machine.name("");
     let bind = format!("{dir}:/bound:ro");
     let flags = [
@@ -160,9 +163,7 @@ fn podman_options_arrive() {
     podman.run(&["--memory=20m"], &HUNGRY).exits(137);
 }
 
-#[test]
-fn podman_connects_and_shares() {
-    let podman = Podman::shared();
+fn connects_and_shares(podman: &Podman) {
     let script = "ping -c 1 $(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p')";
     let output = podman
         .run(&["--cap-add=net_raw"], &["sh", "-c", script])
@@ -189,9 +190,7 @@ fn podman_connects_and_shares() {
     podman.ok(["rm", "--force", "--time=0", "donor"]);
 }
 
-#[test]
-fn podman_works_on_a_running_container() {
-    let podman = Podman::shared();
+fn works_on_a_running_container(podman: &Podman) {
     let name = "worked-on";
     // Without a timer: there is no systemd to have one.
     let flags = [
@@ -229,6 +228,10 @@ fn podman_works_on_a_running_container() {
     assert!(top.contains("trap"), "{top}");
     let stats = podman.ok(["stats", "--no-stream", "--format", "{{.MemUsage}}", name]);
     assert!(stats.ends_with("/ 67.11MB"), "{stats}");
+    podman.ok(["update", "--memory=80m", name]);
+    // The kernel's word: Podman 4 shows what it was at the start.
+    let id = podman.inspect(name, "{{.Id}}");
+    assert_eq!(podman.machine.memory_limit(&id), "83886080");
 
     podman.ok(["pause", name]);
     assert_eq!(podman.inspect(name, "{{.State.Status}}"), "paused");

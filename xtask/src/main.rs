@@ -1,11 +1,13 @@
-//! The habits of the house, as one program: `cargo xtask test | vm-test | lint | bench | criu | dist`.
+//! The habits of the house, as one program: `cargo xtask test | vm-test | lint | bench | callers | criu | dist`.
 
 mod bench;
+mod callers;
 mod criu;
 mod dist;
 mod elf;
 mod lint;
 mod test;
+mod trixie;
 
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ usage: cargo xtask <command>
   lint              rustfmt, clippy, and the house rules; prints every violation
   bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many oci size;
                     --runs N, default all and 20
+  callers           unpack the containerd, Docker and Podman of Debian 13 that the tests of the OCI
+                    runtime use, and print where they are
   criu              unpack the CRIU that the tests of checkpoints use, and print where it is
   dist              the static release binary in target/dist, checked and measured";
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
         Some("vm-test") => test::vm(),
         Some("lint") => lint::run(),
         Some("bench") => bench::run(rest),
+        Some("callers") => callers::ready().map(|root| println!("{}", root.display())),
         Some("criu") => criu::ready().map(|program| println!("{}", program.display())),
         Some("dist") => dist::run().map(|_| ()),
         Some("help" | "--help" | "-h") => {

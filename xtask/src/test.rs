@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that the tests need, then all of them.
 
-use crate::{cargo, criu, must, programs};
+use crate::{callers, cargo, criu, must, programs};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     install()?;
     let criu = criu::ready()?;
+    let callers = callers::ready()?;
     // The binary under test, built before any test needs it.
     must(cargo("build").args(["--package", "barque"]))?;
     must(cargo("test").args(["--workspace", "--no-run"]))?;
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         .args(args)
         .env("BARQUE_BIN", &binary)
         .env("BARQUE_TEST_CRIU", &criu)
+        .env("BARQUE_TEST_CALLERS", &callers)
         .env("RUST_TEST_THREADS", THREADS)
         .stdout(Stdio::piped())
         .spawn()

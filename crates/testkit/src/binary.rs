@@ -52,6 +52,26 @@ pub fn criu() -> PathBuf {
     program
 }
 
+/// A root file system with containerd, Docker and Podman of Debian 13: `$BARQUE_TEST_CALLERS` (set by
+/// `cargo xtask test`), else what `cargo xtask callers` has unpacked.
+pub fn callers() -> PathBuf {
+    let root = match std::env::var_os("BARQUE_TEST_CALLERS") {
+        Some(path) => PathBuf::from(path),
+        // …/<target dir>/<triple>/<profile>
+        None => target_dir()
+            .ancestors()
+            .nth(2)
+            .expect("the target directory")
+            .join("callers/root"),
+    };
+    assert!(
+        root.join("usr/bin/containerd").is_file(),
+        "{} is missing: run `cargo xtask callers`",
+        root.display()
+    );
+    root
+}
+
 /// `CARGO_BIN_EXE_…` exists only within the package of the binary, hence cargo is asked.
 fn build() -> PathBuf {
     let dir = target_dir();

@@ -20,7 +20,7 @@ pub mod registry;
 pub mod vm;
 
 pub use barque::Barque;
-pub use binary::{barque_binary, criu, target_dir, workspace};
+pub use binary::{barque_binary, callers, criu, target_dir, workspace};
 pub use command::{Cmd, Output, Running};
 pub use oci::{Oci, census};
 pub use pty::Pty;
