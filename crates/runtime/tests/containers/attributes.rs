@@ -72,7 +72,8 @@ fn scheduler() {
 fn deadline_scheduler() {
     let mut b = Bench::new();
     b.process().scheduler = Some(spec::Scheduler {
-        runtime: 100_000,
+        // Enough to execute a program within one period, also on an emulated processor; little enough for many at once.
+        runtime: 100_000_000,
         deadline: 1_000_000_000,
         period: 1_000_000_000,
         ..scheduler_of("SCHED_DEADLINE", 0, 0, &[])
@@ -80,7 +81,7 @@ fn deadline_scheduler() {
     let sleeper = b.sleeper();
     let set = scheduling::scheduler(sleeper.0.pid).expect("sched_getattr");
     let set = (set.policy, set.runtime, set.deadline, set.period);
-    assert_eq!(set, (6, 100_000, 1_000_000_000, 1_000_000_000));
+    assert_eq!(set, (6, 100_000_000, 1_000_000_000, 1_000_000_000));
 }
 
 fn scheduler_is_refused() {
