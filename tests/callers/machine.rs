@@ -194,6 +194,8 @@ impl Machine {
             .env("TOPS", self.tops.join(" "))
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.dir.path())
+            // What a caller that is killed leaves in /var/tmp would be the host's.
+            .env("TMPDIR", self.dir.path())
             .env("TERM", "xterm")
     }
 

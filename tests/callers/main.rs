@@ -55,8 +55,8 @@ fn on_a_terminal(cmd: Cmd) -> (String, i32) {
     (screen, code)
 }
 
-/// A program that ends when it is asked to, with exit code 4.
-const POLITE: &str = "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done";
+/// A program that ends when it is asked to, with exit code 4, and has a child; neither uses the CPU.
+const POLITE: &str = "trap 'exit 4' TERM; echo up; sleep 1000 & wait";
 
 /// A program that wants more memory at once than any limit here.
 const HUNGRY: [&str; 5] = ["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"];
