@@ -26,8 +26,10 @@ fn a_foreground_run_serves_the_terminal() {
     pty.expect("ready");
     pty.send("hello\r");
     pty.expect("got <hello>");
-    pty.resize(33, 99);
-    pty.send("\r");
+    pty.while_stopped(|pty| {
+        pty.resize(33, 99);
+        pty.send("\r");
+    });
     pty.expect("33 99");
     let (code, screen) = pty.finish();
     assert_eq!(code, 5, "{screen}");

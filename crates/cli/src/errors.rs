@@ -138,12 +138,6 @@ const fn engine_code(phase: Phase, kind: Kind) -> u8 {
 }
 
 fn unknown_command(words: &str, similar: Option<&str>, help: &str) -> String {
-    if words == "oci" {
-        // It comes here only from behind the engine's options.
-        return "barque: the OCI runtime has options of its own: 'oci' is the first word or none\n\
-                See 'barque oci --help'\n"
-            .to_owned();
-    }
     let mut text = format!("barque: '{words}' is not a barque command.\nSee '{help}'\n");
     if let Some(similar) = similar {
         let _ = write!(text, "\nDid you mean this?\n\t{similar}\n");
@@ -217,8 +211,6 @@ mod tests {
                 1
             )
         );
-        let late = shown(&Failure::Command("oci".into(), Some("rmi".into())), "").0;
-        assert!(late.ends_with("See 'barque oci --help'\n"), "{late}");
         assert_eq!(shown(&Failure::BrokenPipe, "ps"), (String::new(), 141));
     }
 

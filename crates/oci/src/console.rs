@@ -69,11 +69,12 @@ impl Drop for Raw {
 /// The terminal of a container gets the size of ours, if we have one. To be called before the program can ask for it.
 pub(crate) fn resize(master: &OwnedFd) {
     if let Ok(size) = tcgetwinsize(stdin()) {
+        // A terminal that has hung up needs no size.
         let _ = tcsetwinsize(master, size);
     }
 }
 
-/// Our own terminal's size.
+/// The size of our own terminal, if we have one.
 pub(crate) fn own_size() -> Option<ConsoleSize> {
     let size = tcgetwinsize(stdin()).ok()?;
     Some(ConsoleSize {

@@ -234,9 +234,11 @@ pub(crate) fn clone_failed(errno: Errno) -> Error {
         Errno::NOSPC | Errno::USERS => error
             .with_hint("the limits in /proc/sys/user, or the nesting of namespaces, are reached"),
         Errno::BUSY => error.with_hint("the cgroup has controllers enabled for its children"),
-        Errno::PERM => {
-            error.with_hint("this needs root; and no user namespace can be made within a chroot")
-        }
+        // user_namespaces(7): also "the caller is in a chroot environment".
+        Errno::PERM => error.with_hint(
+            "the kernel refuses namespaces to a caller without privilege, \
+             and user namespaces within a chroot or where they are switched off",
+        ),
         Errno::AGAIN => error.with_hint("a limit on the number of processes is reached"),
         Errno::NOSYS => error.with_hint("Linux 5.10 or newer is needed"),
         _ => error,

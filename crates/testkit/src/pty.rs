@@ -1,8 +1,9 @@
 //! A terminal with a program on it, as a user at a keyboard would have it.
 
 use crate::command::{Cmd, describe};
-use crate::poll;
+use crate::{poll, proc};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use std::fs::File;
@@ -87,6 +88,19 @@ impl Pty {
     /// Changes the size; the kernel sends SIGWINCH to the foreground process group.
     pub fn resize(&self, rows: u16, columns: u16) {
         set_size(&self.master, rows, columns);
+    }
+
+    /// Does something while the program is stopped: it finds all of it at once when it goes on.
+    #[track_caller]
+    pub fn while_stopped(&mut self, act: impl FnOnce(&mut Self)) {
+        // setsid(1) forks for the leader of a process group only, hence the program is our child.
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).expect("stop the program");
+        poll::until("the program is stopped", || {
+            proc::status(pid.as_raw_nonzero().get(), "State").starts_with('T')
+        });
+        act(self);
+        kill_process(pid, Signal::CONT).expect("continue the program");
     }
 
     /// Waits for the end of the program; its exit code.

@@ -133,6 +133,12 @@ pub fn find(words: &[String]) -> Result<Named, Failure> {
     match VERBS.iter().find(|verb| verb.name == first) {
         Some(verb) => Ok(Named::Verb(verb, first.to_owned(), 1)),
         None if LATER.contains(&first) => Err(later(first)),
+        // The binary hands the call over when it is the first word of all (`barque_oci::asked`).
+        None if first == "oci" => Err(Failure::Absent(
+            "the engine's options are not those of the OCI runtime: 'oci' comes before all options; \
+             see 'barque oci --help'"
+                .to_owned(),
+        )),
         None => Err(Failure::Command(
             first.to_owned(),
             similar(first).map(str::to_owned),
@@ -263,6 +269,7 @@ mod tests {
             told(&["frobnicate"])
                 .ends_with("'frobnicate' is not a barque command.\nSee 'barque --help'\n")
         );
+        assert!(told(&["oci"]).ends_with("see 'barque oci --help'\n"));
         assert!(told(&["build"]).starts_with("barque: 'build' is not in this version"));
         assert!(
             told(&["container", "prune"])

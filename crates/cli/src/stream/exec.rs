@@ -79,11 +79,13 @@ impl Pump<'_> {
     ) -> Result<Vec<Role>, Failure> {
         let input = stdin();
         let mut polled = Vec::new();
-        if let Some(signals) = self.signals {
-            polled.push((Role::Signals, (signals.as_fd(), PollFlags::IN)));
-        }
+        // Looked at in this order and served in the reverse one: a change of the terminal's size before what is
+        // typed after it.
         if reading {
             polled.push((Role::Input, (input.as_fd(), PollFlags::IN)));
+        }
+        if let Some(signals) = self.signals {
+            polled.push((Role::Signals, (signals.as_fd(), PollFlags::IN)));
         }
         streams.poll(&mut polled);
         if !ended {

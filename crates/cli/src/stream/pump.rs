@@ -95,15 +95,17 @@ impl Pump<'_> {
         let mut events = PollFlags::IN;
         events.set(PollFlags::OUT, attachment.has_unsent());
         let mut fds: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(attachment.fd(), events)];
-        fds.extend(self.signals.map(|signals| (signals.as_fd(), PollFlags::IN)));
+        // poll(2) looks at them in this order: what is typed after a change of the terminal's size finds the signal of
+        // that change there, and the signal is served first.
         if reading {
             fds.push((input.as_fd(), PollFlags::IN));
         }
+        fds.extend(self.signals.map(|signals| (signals.as_fd(), PollFlags::IN)));
         let ready = wait(&fds)?;
         Ok(Ready {
             attached: ready[0],
-            signalled: self.signals.is_some() && ready[1],
-            typed: reading && ready[ready.len() - 1],
+            typed: reading && ready[1],
+            signalled: self.signals.is_some() && ready[ready.len() - 1],
         })
     }
 

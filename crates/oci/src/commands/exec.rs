@@ -82,7 +82,8 @@ fn execute(call: &Call<'_>) -> Result<u8, Failure> {
     let detached = args.has("detach");
     let socket = args.last("console-socket");
     check_console(process.terminal, detached, socket)?;
-    if !detached && socket.is_none() {
+    // Whoever serves a terminal says how large it is; over a socket, that is the receiver.
+    if process.terminal && !detached && socket.is_none() {
         process.console_size = console::own_size().or(process.console_size);
     }
     let streams = streams();

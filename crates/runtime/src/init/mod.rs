@@ -231,7 +231,7 @@ fn build(birth: &Birth<'_>) -> Result<u8> {
     masks::hide(&plan.masked, &root)?;
     masks::protect(&plan.readonly, &root)?;
     mounts::finish(late)?;
-    root::enter(&root, plan, (birth.no_pivot, in_chroot), &mut warnings)?;
+    root::enter(&root, plan, birth.no_pivot, in_chroot, &mut warnings)?;
 
     let ready = process::settle(
         process::Settle {

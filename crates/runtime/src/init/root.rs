@@ -88,11 +88,12 @@ pub(super) fn spread(root: &OwnedFd, plan: &Plan) -> Result<()> {
     fsctx::propagate(root, &list).step(|| "setting the propagation of the root")
 }
 
-/// Moves in and lets go of the host's tree.
+/// Moves in and lets go of the host's tree; `in_chroot` is what [`cut_propagation`] has found.
 pub(super) fn enter(
     root: &OwnedFd,
     plan: &Plan,
-    (no_pivot, in_chroot): (bool, bool),
+    no_pivot: bool,
+    in_chroot: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     // Private and slave it is already. Shared is shared among what the container itself makes: a
