@@ -64,14 +64,22 @@ impl Cgroup {
         })
     }
 
-    /// Lets the processes run again. A group that is not frozen is no error.
+    /// Lets the processes run again. A group that is not frozen is no error, nor is one that is gone:
+    /// who ran a container removes its group as soon as it has been killed.
     ///
     /// # Errors
     /// Those of writing the freezer's file.
     pub fn thaw(&self) -> Result<()> {
-        match self.freezer()? {
-            Freezer::V1(dir) => dir.set("freezer.state", "THAWED"),
-            Freezer::V2(dir) => dir.set("cgroup.freeze", "0"),
+        let (dir, file, value) = match self.freezer()? {
+            Freezer::V1(dir) => (dir, "freezer.state", "THAWED"),
+            Freezer::V2(dir) => (dir, "cgroup.freeze", "0"),
+        };
+        match dir.set(file, value) {
+            Err(Error::Rejected {
+                source: Errno::NOENT | Errno::NODEV,
+                ..
+            }) => Ok(()),
+            result => result,
         }
     }
 

@@ -136,6 +136,17 @@ fn a_frozen_group_stands_still_until_it_is_thawed() {
     group.thaw().unwrap();
 }
 
+#[test]
+fn a_group_that_somebody_removed_is_thawed_and_killed_already() {
+    let group = Group::new("{}");
+    for directory in layout().paths_of(group.path()).unwrap() {
+        std::fs::remove_dir(&directory).unwrap();
+    }
+    group.thaw().unwrap();
+    group.kill_all(PATIENCE).unwrap();
+    assert!(group.freeze(PATIENCE).is_err());
+}
+
 fn families(group: &Group) -> Vec<Member> {
     let script = "i=0; while [ $i -lt 8 ]; do sleep 1000 & i=$((i+1)); done; wait";
     let mut members: Vec<Member> = (0..2).map(|_| group.shell(script)).collect();
