@@ -25,13 +25,15 @@ enum Freezer<'a> {
 
 impl Cgroup {
     /// The v1 freezer where it is mounted, because that is where tools of such a machine look; else
-    /// v2's own (Linux 5.2).
+    /// v2's own (Linux 5.2). A v2 group that is gone has no files at all, which says nothing of the kernel.
     fn freezer(&self) -> Result<Freezer<'_>> {
         if let Some(group) = self.v1_of("freezer") {
             return Ok(Freezer::V1(&group.dir));
         }
         match self.v2() {
-            Some(group) if group.dir.has("cgroup.freeze") => Ok(Freezer::V2(&group.dir)),
+            Some(group) if group.dir.has("cgroup.freeze") || !group.dir.has("cgroup.procs") => {
+                Ok(Freezer::V2(&group.dir))
+            }
             _ => Err(Error::unsupported(format!(
                 "cgroup {} cannot be frozen: the freezer controller is not mounted, and v2's cgroup.freeze needs Linux 5.2",
                 self.path()
