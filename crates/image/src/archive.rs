@@ -103,6 +103,16 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// What it reads from.
+    pub fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    /// What it read from.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// The next entry; what was left of the last one's data is skipped. `None` at the end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Fault> {
         let mut extensions = Extensions::default();

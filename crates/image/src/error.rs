@@ -77,6 +77,14 @@ pub enum Error {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A layer that an earlier version unpacked, which did not record what its tar was made of.
+    #[error(
+        "layer {layer} was unpacked by an earlier version, which kept no record of its archive: remove the image and pull it again"
+    )]
+    NoTape {
+        /// Its diff id.
+        layer: Digest,
+    },
     /// A snapshot of this id does not exist.
     #[error("no snapshot of container {id} ({})", path.display())]
     NoSuchSnapshot {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! tmp/image-layer-<hex>.lock   held (flock) by the one process that unpacks this diff id
-//! tmp/image-layer-<hex>.…/     diff/ filled, link, work/, merged/, layer.json
+//! tmp/image-layer-<hex>.…/     diff/ filled, tape.zst (see tape), link, work/, merged/, layer.json
 //!      └─ rename ─→ overlay2/<hex>/          the commit: a layer is there whole or not at all
-//! layer.json  {"version":1,"diff_id","size","entries","opaque","boot","blob":{"mediaType","digest","size"}?}
+//! layer.json  {"version":1,"diff_id","size","entries","opaque","boot","tar","blob":{"mediaType","digest","size"}?}
 //! ```
 //! The rename makes a layer complete towards processes, not towards a power cut: its data are still in the page cache. So
 //! the record names the boot that wrote it. In that boot the layer is good; in a later one it is only if an image names
@@ -14,6 +14,7 @@ use crate::archive::TarReader;
 use crate::error::{Context, Error, Result, io_error};
 use crate::layout::{Paths, short_name, unique};
 use crate::pipeline::{Hashing, Stop, connect};
+use crate::tape::{Keep, TAPE, Taped};
 use crate::tree;
 use crate::unpack::{self, Failure, Limits, Unpacked};
 use barque_state::lock::FileLock;
@@ -50,6 +51,9 @@ pub(crate) struct LayerRecord {
     pub entries: u64,
     pub opaque: bool,
     pub boot: String,
+    /// Bytes of the tar that the tape gives; layers of earlier versions have no tape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<Descriptor>,
 }
@@ -190,15 +194,18 @@ impl Staging {
         }
         let diff = self.dir.join("diff");
         let root = unpack::prepare_root(&diff).context("prepare", &diff)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let keep = rustix::fs::open(&self.dir, flags, Mode::empty()).context("open", &self.dir)?;
+        let keep = Keep::new(keep);
         let (feeder, chunks) = connect(limits.bytes);
+        let taped = Taped::new(chunks, &self.dir)?;
         // One byte more than announced is enough to know that the blob is too long.
         let most = expected.map_or(u64::MAX, |e| e.size.saturating_add(1));
         let mut source = Hashing::new(blob.take(most));
         let (read, unpacked) = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("unpack".into());
             let unpacking = thread.spawn_scoped(scope, move || {
-                let mut tar = TarReader::new(chunks);
-                unpack::unpack(&mut tar, root, limits)
+                unpack::unpack(TarReader::new(taped), root, keep, limits)
             });
             match unpacking {
                 Ok(unpacking) => {
@@ -261,6 +268,7 @@ impl Staging {
                 layer: name.to_owned(),
                 reason: e.to_string(),
             },
+            Failure::Tape(e) => io_error("write", &self.dir.join(TAPE), e),
             Failure::System { op, path, errno } => {
                 let path = self.dir.join("diff").join(OsStr::from_bytes(&path));
                 match errno {
@@ -286,6 +294,7 @@ impl Staging {
             entries: applied.unpacked.entries,
             opaque: applied.unpacked.opaque_root,
             boot: boot_id()?.to_owned(),
+            tar: Some(applied.unpacked.tar),
             blob: Some(applied.blob.clone()),
         };
         write_link(&self.paths, &self.dir, &hex)?;

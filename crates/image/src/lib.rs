@@ -23,6 +23,7 @@ mod path;
 mod pipeline;
 mod snapshot;
 mod store;
+mod tape;
 mod tree;
 mod unpack;
 
@@ -38,4 +39,5 @@ pub use layer::{Layer, LayerWriter};
 pub use load::Loaded;
 pub use snapshot::{Base, Snapshot};
 pub use store::Store;
+pub use tape::LayerTar;
 pub use unpack::Limits;

@@ -17,6 +17,7 @@
 use crate::archive::{Entry, Fault, Kind, TarReader};
 use crate::dirs::{DIRECTORY, OpenDirs};
 use crate::path::{clean, join, show, split, within};
+use crate::tape::{Keep, Taped};
 use crate::tree;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
@@ -66,6 +67,8 @@ pub(crate) enum Failure {
     },
     /// The source stopped; the reading side knows why.
     Source(std::io::Error),
+    /// The tape could not be written.
+    Tape(std::io::Error),
 }
 
 impl From<Fault> for Failure {
@@ -87,20 +90,25 @@ pub(crate) struct Unpacked {
     /// Whether the layer hides everything beneath it (`.wh..wh..opq` at its top). Overlayfs does not know such a mark on
     /// the root, so the layers beneath are simply not mounted.
     pub opaque_root: bool,
+    /// Bytes of the archive.
+    pub tar: u64,
 }
 
-/// Unpacks the whole archive into the directory `root`, which must be empty.
+/// Unpacks the whole archive into the directory `root`, which must be empty. The tape lies beside it.
 pub(crate) fn unpack<R: BufRead>(
-    tar: &mut TarReader<R>,
+    mut tar: TarReader<Taped<R>>,
     root: OwnedFd,
+    keep: Keep,
     limits: Limits,
 ) -> Result<Unpacked, Failure> {
-    let mut unpacker = Unpacker::new(root, limits)?;
+    let mut unpacker = Unpacker::new(root, keep, limits)?;
     while let Some(entry) = tar.next_entry()? {
-        unpacker.entry(entry, tar)?;
+        unpacker.entry(entry, &mut tar)?;
     }
     tar.drain()?;
-    unpacker.finish()
+    let mut done = unpacker.finish()?;
+    done.tar = tar.into_inner().finish().map_err(Failure::Tape)?;
+    Ok(done)
 }
 
 /// What a directory gets at the end.
@@ -121,11 +129,14 @@ struct Unpacker {
     gid: u32,
     /// `trusted.overlay.opaque`, or `user.` in a user namespace.
     opaque: &'static str,
+    keep: Keep,
+    /// Files whose content is on the tape by their path.
+    recorded: u64,
     done: Unpacked,
 }
 
 impl Unpacker {
-    fn new(root: OwnedFd, limits: Limits) -> Result<Self, Failure> {
+    fn new(root: OwnedFd, keep: Keep, limits: Limits) -> Result<Self, Failure> {
         let uid = rustix::process::geteuid().as_raw();
         Ok(Self {
             open: OpenDirs::new(root),
@@ -135,11 +146,17 @@ impl Unpacker {
             uid,
             gid: rustix::process::getegid().as_raw(),
             opaque: opaque_name(privileged()),
+            keep,
+            recorded: 0,
             done: Unpacked::default(),
         })
     }
 
-    fn entry<R: BufRead>(&mut self, entry: Entry, tar: &mut TarReader<R>) -> Result<(), Failure> {
+    fn entry<R: BufRead>(
+        &mut self,
+        entry: Entry,
+        tar: &mut TarReader<Taped<R>>,
+    ) -> Result<(), Failure> {
         self.done.entries += 1;
         if self.done.entries > self.limits.entries {
             return Err(Failure::Archive(format!(
@@ -170,7 +187,7 @@ impl Unpacker {
         &mut self,
         path: &[u8],
         entry: &Entry,
-        tar: &mut TarReader<R>,
+        tar: &mut TarReader<Taped<R>>,
     ) -> Result<(), Failure> {
         let (dir, name) = split(path);
         let parent = self.parent(dir)?;
@@ -187,7 +204,14 @@ impl Unpacker {
                 errno,
             }
         };
-        match &entry.sparse {
+        let segments = entry.sparse.as_deref();
+        if entry.size > 0 {
+            let place = self.open.real_path(&parent, path);
+            let place = place.map_err(failed("find the way to"))?;
+            tar.inner_mut().file_begins(&place, entry.size, segments);
+            self.recorded += 1;
+        }
+        match segments {
             None => copy(tar, &fd, entry.size).map_err(|e| e.at(path))?,
             Some(segments) => {
                 for segment in segments {
@@ -198,6 +222,7 @@ impl Unpacker {
                 rustix::fs::ftruncate(&fd, entry.size).map_err(failed("set the length of"))?;
             }
         }
+        tar.inner_mut().file_ends();
         self.done.size = self.done.size.saturating_add(entry.size);
         let chowned = entry.uid != self.uid || entry.gid != self.gid;
         if chowned {
@@ -450,7 +475,7 @@ impl Unpacker {
         }
     }
 
-    fn set_opaque(&self, parent: &Rc<OwnedFd>, path: &[u8]) -> Result<(), Failure> {
+    fn set_opaque(&mut self, parent: &Rc<OwnedFd>, path: &[u8]) -> Result<(), Failure> {
         let failed = |errno| Failure::System {
             op: "mark as opaque",
             path: path.to_vec(),
@@ -463,7 +488,7 @@ impl Unpacker {
             }
             // Through a symbolic link: mark where it leads.
             Err(Errno::LOOP) => {
-                let (fd, _) = self.open.resolve_in_root(path).map_err(failed)?;
+                let fd = self.open.resolve_in_root(path).map_err(failed)?;
                 let fd =
                     rustix::fs::openat(&*fd, c".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                         .map_err(failed)?;
@@ -502,7 +527,11 @@ impl Unpacker {
             errno,
         };
         let name = CString::new(split(path).1).map_err(|_| failed(Errno::INVAL))?;
-        tree::remove(&**parent, &name).map_err(failed)?;
+        let place = self.open.real_path(parent, path).map_err(failed)?;
+        let kept = self.keep.take(&**parent, &name, &place, self.recorded);
+        if !kept.map_err(failed)? {
+            tree::remove(&**parent, &name).map_err(failed)?;
+        }
         self.open.forget(path);
         let doomed: Vec<_> = self
             .dirs
@@ -576,7 +605,7 @@ impl Unpacker {
             at = match opened {
                 Ok(fd) => Rc::new(fd),
                 Err(Errno::LOOP) => match self.open.resolve_in_root(path) {
-                    Ok((fd, _)) => fd,
+                    Ok(fd) => fd,
                     Err(_) => {
                         return Err(about(
                             dir,
@@ -630,6 +659,7 @@ impl Unpacker {
             }
             rustix::fs::futimens(&fd, &times(meta.mtime)).map_err(failed("set the time of"))?;
         }
+        self.keep.finish().map_err(Failure::Tape)?;
         Ok(self.done)
     }
 }

@@ -7,7 +7,7 @@ use barque_types::digest::Digest;
 use barque_types::reference::Reference;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use sha2::Digest as _;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -99,7 +99,21 @@ pub fn apply(store: &Store, tar: &[u8]) -> Result<Layer, Error> {
         },
         &[],
     )?;
+    // Whatever it is made of, it comes back bit for bit.
+    assert!(
+        replay(store, &diff_id).unwrap() == tar,
+        "another tar came back"
+    );
     Ok(layer)
+}
+
+/// The tar of a layer, written again.
+pub fn replay(store: &Store, diff_id: &Digest) -> Result<Vec<u8>, String> {
+    let mut tar = store.layer_tar(diff_id).map_err(|e| e.to_string())?;
+    let mut out = Vec::new();
+    tar.read_to_end(&mut out).map_err(|e| e.to_string())?;
+    assert_eq!(out.len() as u64, tar.size());
+    Ok(out)
 }
 
 /// A configuration over these layers; `salt` makes it unlike others over the same.
