@@ -1,10 +1,11 @@
-//! The habits of the house, as one program: `cargo xtask test | vm-test | lint | bench | callers | criu | dist`.
+//! The habits of the house, as one program: `cargo xtask test | vm-test | lint | bench | callers | criu | dist | layout`.
 
 mod bench;
 mod callers;
 mod criu;
 mod dist;
 mod elf;
+mod layout;
 mod lint;
 mod test;
 mod trixie;
@@ -25,7 +26,9 @@ usage: cargo xtask <command>
   callers           unpack the containerd, Docker and Podman of Debian 13 that the tests of the OCI
                     runtime use, and print where they are
   criu              unpack the CRIU that the tests of checkpoints use, and print where it is
-  dist              the static release binary in target/dist, checked and measured";
+  dist              the static release binary in target/dist, checked and measured
+  layout            step through a container's life and write down, for the linker, which functions
+                    are to lie side by side (crates/barque/text.ld)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Some("callers") => callers::ready().map(|root| println!("{}", root.display())),
         Some("criu") => criu::ready().map(|program| println!("{}", program.display())),
         Some("dist") => dist::run().map(|_| ()),
+        Some("layout") => layout::run(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

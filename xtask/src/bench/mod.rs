@@ -20,6 +20,7 @@ mod worker;
 use crate::{dist, target};
 use anyhow::{Context, Result, bail};
 use measures::Measure;
+pub(crate) use setup::make_bundle;
 use std::path::PathBuf;
 use std::process::Command;
 

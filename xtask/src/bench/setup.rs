@@ -136,7 +136,7 @@ fn loopback_up() -> Result<()> {
 }
 
 /// A root with busybox, and runc's own default configuration for it, changed to run this.
-fn make_bundle(bundle: &Path, args: &[&str]) -> Result<()> {
+pub(crate) fn make_bundle(bundle: &Path, args: &[&str]) -> Result<()> {
     let rootfs = bundle.join("rootfs");
     std::fs::create_dir_all(&rootfs)?;
     let mut tar = Command::new("tar")
