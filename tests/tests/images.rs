@@ -396,3 +396,34 @@ fn a_wrong_layer_digest_in_an_archive_is_refused() {
     // The honest one loads afterwards.
     barque.cmd(["load"]).stdin(archive).output().ok();
 }
+
+#[test]
+fn system_check_reads_everything_again() {
+    let barque = Barque::new();
+    barque.load(&Image::busybox(), &["harbour/box:1"]);
+    let good = barque.ok(["system", "check"]);
+    assert!(good.ends_with("read: no problems"), "{good}");
+    assert!(
+        good.starts_with("1 image, 1 layer, 0 containers, "),
+        "{good}"
+    );
+
+    // A file is made one byte longer: the digest of the layer's tar, the size, the time.
+    let file = top(&barque, "harbour/box:1").join("bin/busybox");
+    let mut open = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .expect("open");
+    open.write_all(b"x").expect("append");
+    drop(open);
+    let bad = barque.output(["system", "check"]).exits(1).text();
+    assert!(
+        bad.contains("\"bin/busybox\" has ") && bad.contains("layer sha256:"),
+        "{bad}"
+    );
+    let json = barque
+        .output(["system", "check", "--format", "{{json .Problems}}"])
+        .exits(1)
+        .text();
+    assert!(json.contains("\"Subject\":\"layer sha256:"), "{json}");
+}

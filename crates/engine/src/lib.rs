@@ -4,6 +4,7 @@
 //! root. Truth is on disk and in locks. It returns values and typed errors; it does not print, exit,
 //! or read the user's environment.
 
+mod check;
 mod cleanup;
 pub mod containers;
 mod error;
@@ -11,6 +12,7 @@ pub mod images;
 mod info;
 mod journal;
 
+pub use check::{Problem, StoreCheck};
 pub use error::{Error, Kind, Result};
 pub use info::version;
 pub use journal::Unstarted;

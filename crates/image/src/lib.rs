@@ -7,6 +7,7 @@
 mod archive;
 mod builtin;
 mod change;
+mod check;
 mod collect;
 mod diff;
 mod dirs;
@@ -28,6 +29,7 @@ mod tree;
 mod unpack;
 
 pub use builtin::BUILTIN;
+pub use check::{Problem, Report};
 pub use diff::{Change, ChangeKind};
 pub use error::{Error, Result};
 pub use image::{

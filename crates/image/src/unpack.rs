@@ -709,7 +709,7 @@ fn times((secs, nanos): (i64, u32)) -> Timestamps {
 }
 
 /// The attributes to set. An archive has no business with overlayfs's own: they would redirect lookups between layers.
-fn wanted(xattrs: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn wanted(xattrs: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let all = xattrs
         .iter()
         .map(|(key, value)| (key.as_slice(), value.as_slice()));

@@ -1,6 +1,7 @@
 //! The verbs: one file each, and the table that finds them.
 
 mod attach;
+mod check;
 mod checkpoint;
 mod completion;
 mod container;
@@ -66,6 +67,7 @@ pub const VERBS: &[&Verb] = &[
     &version::VERB,
     &info::VERB,
     &attach::VERB,
+    &check::VERB,
     &checkpoint::CREATE,
     &checkpoint::LIST,
     &checkpoint::REMOVE,
