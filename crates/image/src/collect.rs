@@ -124,7 +124,8 @@ impl Store {
         self.remove_unnamed_blobs()?;
         for dir in [paths.images(), paths.blobs()] {
             if dir.is_dir() {
-                atomic::sweep(&dir)?;
+                // Whoever writes there holds the lock, as we do now.
+                atomic::sweep_all(&dir)?;
             }
         }
         Ok(garbage)

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Open directories kept per layer.
 const MAX_OPEN: usize = 24;
@@ -19,23 +19,23 @@ pub(crate) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union
 
 /// Open directories of one layer; paths as [`crate::path::clean`] makes them.
 pub(crate) struct OpenDirs {
-    root: Rc<OwnedFd>,
+    root: Arc<OwnedFd>,
     /// Whether the last answer led through a symbolic link, so that the path does not say where it is.
     linked: bool,
-    open: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    open: Vec<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
 impl OpenDirs {
     pub fn new(root: OwnedFd) -> Self {
         Self {
-            root: Rc::new(root),
+            root: Arc::new(root),
             linked: false,
             open: Vec::new(),
         }
     }
 
     /// The layer's top.
-    pub fn root(&self) -> Rc<OwnedFd> {
+    pub fn root(&self) -> Arc<OwnedFd> {
         self.root.clone()
     }
 
@@ -45,7 +45,7 @@ impl OpenDirs {
     }
 
     /// Opens `dir`; says whether it is worth remembering. Symbolic links lead as in a chroot.
-    pub fn resolve(&mut self, dir: &[u8]) -> Result<(Rc<OwnedFd>, bool), Errno> {
+    pub fn resolve(&mut self, dir: &[u8]) -> Result<(Arc<OwnedFd>, bool), Errno> {
         match self.resolve_plain(dir) {
             Err(Errno::LOOP) => self.resolve_in_root(dir).map(|fd| (fd, false)),
             other => other,
@@ -53,7 +53,7 @@ impl OpenDirs {
     }
 
     /// As [`OpenDirs::resolve`], from the nearest open directory and through no symbolic link.
-    pub fn resolve_plain(&mut self, dir: &[u8]) -> Result<(Rc<OwnedFd>, bool), Errno> {
+    pub fn resolve_plain(&mut self, dir: &[u8]) -> Result<(Arc<OwnedFd>, bool), Errno> {
         self.linked = false;
         while self.open.last().is_some_and(|(open, _)| !within(dir, open)) {
             self.open.pop();
@@ -68,14 +68,14 @@ impl OpenDirs {
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         rustix::fs::openat2(&**fd, rest, DIRECTORY, Mode::empty(), resolve)
-            .map(|fd| (Rc::new(fd), true))
+            .map(|fd| (Arc::new(fd), true))
     }
 
     /// Opens `dir` as in a chroot: links lead within the layer, absolute ones from its top.
-    pub fn resolve_in_root(&mut self, dir: &[u8]) -> Result<Rc<OwnedFd>, Errno> {
+    pub fn resolve_in_root(&mut self, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
         self.linked = true;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&*self.root, dir, DIRECTORY, Mode::empty(), resolve).map(Rc::new)
+        rustix::fs::openat2(&*self.root, dir, DIRECTORY, Mode::empty(), resolve).map(Arc::new)
     }
 
     /// Where `path` really is, `parent` being the answer for the directory it lies in.
@@ -100,7 +100,7 @@ impl OpenDirs {
     }
 
     /// Keeps an open directory for what comes next. [`OpenDirs::resolve`] has just dropped all that it does not lie in.
-    pub fn remember(&mut self, dir: &[u8], fd: &Rc<OwnedFd>) {
+    pub fn remember(&mut self, dir: &[u8], fd: &Arc<OwnedFd>) {
         if self.open.len() >= MAX_OPEN {
             self.open.pop();
         }

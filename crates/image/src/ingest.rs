@@ -13,6 +13,7 @@ use crate::image::{Image, ImageLayer, NewImage};
 use crate::layer::{self, Layer, LayerWriter, Staging};
 use crate::layout::spread;
 use crate::pipeline::digest_of;
+use crate::share::Pool;
 use crate::store::Store;
 use crate::unpack::Limits;
 use crate::{collect, names};
@@ -26,7 +27,7 @@ use barque_types::time::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// An image on its way into the store. Dropped without [`Ingest::commit`], the layers it brought are removed again.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct Ingest {
     lock: Option<FileLock>,
     leased: Mutex<Vec<Digest>>,
     limits: Limits,
+    pool: Arc<Pool>,
     committed: bool,
 }
 
@@ -60,6 +62,7 @@ impl Ingest {
             lock: Some(lock),
             leased: Mutex::new(diff_ids.to_vec()),
             limits: Limits::default(),
+            pool: Pool::new(&store.paths),
             committed: false,
         };
         ingest.write_lease(diff_ids)?;
@@ -100,7 +103,7 @@ impl Ingest {
         if let Some(layer) = self.present(diff_id)? {
             return Ok(Slot::Present(layer));
         }
-        let writer = LayerWriter::acquire(&self.store.paths, diff_id, self.limits)?;
+        let writer = LayerWriter::acquire(&self.store.paths, diff_id, &self.pool, self.limits)?;
         Ok(match self.present(diff_id)? {
             Some(layer) => Slot::Present(layer),
             None => Slot::Missing(writer),
@@ -110,10 +113,11 @@ impl Ingest {
     /// Unpacks a layer whose diff id only its content will tell.
     pub(crate) fn unknown_layer(&self, blob: impl Read) -> Result<Layer> {
         let staging = Staging::anonymous(&self.store.paths)?;
-        let applied = staging.unpack(blob, None, self.limits, "(new)")?;
+        let applied = staging.unpack(blob, None, &self.pool, self.limits, "(new)")?;
         self.lease_also(&applied.diff_id)?;
         // The lock of the layer proper, as if it had been known all along.
-        let _held = LayerWriter::acquire(&self.store.paths, &applied.diff_id, self.limits)?;
+        let _held =
+            LayerWriter::acquire(&self.store.paths, &applied.diff_id, &self.pool, self.limits)?;
         match self.present(&applied.diff_id)? {
             Some(layer) => Ok(layer),
             None => staging.commit(&applied),

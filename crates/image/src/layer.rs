@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tmp/image-layer-<hex>.lock   held (flock) by the one process that unpacks this diff id
-//! tmp/image-layer-<hex>.…/     diff/ filled, tape.zst (see tape), link, work/, merged/, layer.json
+//! tmp/image-layer-<hex>.…/     diff/ filled, tape.zst, files.idx, link, work/, merged/, layer.json
 //!      └─ rename ─→ overlay2/<hex>/          the commit: a layer is there whole or not at all
 //! layer.json  {"version":1,"diff_id","size","entries","opaque","boot","tar","blob":{"mediaType","digest","size"}?}
 //! ```
@@ -14,9 +14,10 @@ use crate::archive::TarReader;
 use crate::error::{Context, Error, Result, io_error};
 use crate::layout::{Paths, short_name, unique};
 use crate::pipeline::{Hashing, Stop, connect};
+use crate::share::{Pool, Share};
 use crate::tape::{Keep, TAPE, Taped};
 use crate::tree;
-use crate::unpack::{self, Failure, Limits, Unpacked};
+use crate::unpack::{self, Beside, Failure, Limits, Unpacked};
 use barque_state::lock::FileLock;
 use barque_state::process::boot_id;
 use barque_state::record::{self, Record};
@@ -30,6 +31,7 @@ use std::ffi::{CString, OsStr};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A layer on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,16 +96,23 @@ pub(crate) fn load(paths: &Paths, diff_id: &Digest) -> Result<Option<LayerRecord
 pub struct LayerWriter {
     staging: Staging,
     diff_id: Digest,
+    pool: Arc<Pool>,
     limits: Limits,
 }
 
 impl LayerWriter {
     /// Waits until nobody else unpacks this layer.
-    pub(crate) fn acquire(paths: &Paths, diff_id: &Digest, limits: Limits) -> Result<Self> {
+    pub(crate) fn acquire(
+        paths: &Paths,
+        diff_id: &Digest,
+        pool: &Arc<Pool>,
+        limits: Limits,
+    ) -> Result<Self> {
         let staging = Staging::acquire(paths, &diff_id.hex())?;
         Ok(Self {
             staging,
             diff_id: *diff_id,
+            pool: pool.clone(),
             limits,
         })
     }
@@ -126,7 +135,10 @@ impl LayerWriter {
     /// the layer stays. Two threads work on it, the caller's one reads `blob`.
     pub fn apply(self, blob: impl Read, expected: Option<&Descriptor>) -> Result<Layer> {
         let name = expected.map_or(self.diff_id, |e| e.digest).to_string();
-        let done = self.staging.unpack(blob, expected, self.limits, &name)?;
+        let pool = &self.pool;
+        let done = self
+            .staging
+            .unpack(blob, expected, pool, self.limits, &name)?;
         if done.diff_id != self.diff_id {
             return Err(Error::DigestMismatch {
                 what: format!("diff id of layer {name}"),
@@ -149,6 +161,7 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 pub(crate) struct Staging {
     paths: Paths,
+    name: String,
     dir: PathBuf,
     lock_path: PathBuf,
     _lock: FileLock,
@@ -171,6 +184,7 @@ impl Staging {
         let lock_path = paths.staging_lock(name);
         Self {
             paths: paths.clone(),
+            name: name.to_owned(),
             dir,
             lock_path,
             _lock: lock,
@@ -182,6 +196,7 @@ impl Staging {
         &self,
         blob: impl Read,
         expected: Option<&Descriptor>,
+        pool: &Arc<Pool>,
         limits: Limits,
         name: &str,
     ) -> Result<Applied> {
@@ -195,8 +210,12 @@ impl Staging {
         let diff = self.dir.join("diff");
         let root = unpack::prepare_root(&diff).context("prepare", &diff)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let keep = rustix::fs::open(&self.dir, flags, Mode::empty()).context("open", &self.dir)?;
-        let keep = Keep::new(keep);
+        let dir = rustix::fs::open(&self.dir, flags, Mode::empty()).context("open", &self.dir)?;
+        let beside = Beside {
+            keep: Keep::new(rustix::io::dup(&dir).context("open", &self.dir)?),
+            share: Share::new(pool.clone()),
+            dir,
+        };
         let (feeder, chunks) = connect(limits.bytes);
         let taped = Taped::new(chunks, &self.dir)?;
         // One byte more than announced is enough to know that the blob is too long.
@@ -205,7 +224,7 @@ impl Staging {
         let (read, unpacked) = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("unpack".into());
             let unpacking = thread.spawn_scoped(scope, move || {
-                unpack::unpack(TarReader::new(taped), root, keep, limits)
+                unpack::unpack(TarReader::new(taped), root, beside, limits)
             });
             match unpacking {
                 Ok(unpacking) => {
@@ -358,6 +377,11 @@ impl Drop for Staging {
         if let Err(e) = remove_dir(&self.dir) {
             tracing::warn!(error = %e, "a half-unpacked layer stays for the next sweep");
             return;
+        }
+        // Killed between the two steps of a commit, it has a short name that leads nowhere. The lock is held, so nobody
+        // is about to make it lead somewhere.
+        if !self.paths.dir(&self.name).exists() {
+            let _ = std::fs::remove_file(self.paths.short_names().join(short_name(&self.name)));
         }
         let _ = std::fs::remove_file(&self.lock_path);
     }

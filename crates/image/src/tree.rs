@@ -5,7 +5,7 @@
 //! is first renamed to the top of the tree. A name that has gone meanwhile is no error, so two may remove one tree.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -18,6 +18,43 @@ pub(crate) fn open_dir(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno>
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)
+}
+
+/// Calls with every regular file beneath a directory. What vanishes meanwhile is passed over.
+pub(crate) fn files(top: &std::path::Path, mut each: impl FnMut(&Stat)) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = match rustix::fs::openat(CWD, top, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        top => top?,
+    };
+    let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
+    let mut left = vec![top];
+    while let Some(dir) = left.pop() {
+        let mut entries = RawDir::new(&dir, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            match entry.file_type() {
+                FileType::Directory => match open_dir(&dir, name) {
+                    Ok(sub) => left.push(sub),
+                    Err(Errno::NOENT) => {}
+                    Err(e) => return Err(e),
+                },
+                FileType::RegularFile => {
+                    match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => each(&stat),
+                        Err(Errno::NOENT) => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes `name` in `parent` with all that is in it. The first failure is returned after the rest was tried.

@@ -292,3 +292,9 @@ fn open(dirs: &mut OpenDirs, path: &[u8]) -> Result<File, Errno> {
         _ => Err(Errno::INVAL),
     }
 }
+
+const _: () = {
+    const fn is_send<T: Send>() {}
+    // A push reads layers in threads.
+    is_send::<LayerTar>();
+};
