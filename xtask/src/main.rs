@@ -21,7 +21,8 @@ usage: cargo xtask <command>
                     ARGS go to `cargo test --workspace`
   vm-test           only the tests that boot another kernel: pure cgroup v2, v1, systemd as process 1
   lint              rustfmt, clippy, and the house rules; prints every violation
-  bench [WHAT…]     compare with the engines that are installed: run exec pull memory stop many oci size;
+  bench [WHAT…]     compare with the engines that are installed: run exec pull images memory stop many
+                    oci size;
                     --runs N, default all and 20
   callers           unpack the containerd, Docker and Podman of Debian 13 that the tests of the OCI
                     runtime use, and print where they are

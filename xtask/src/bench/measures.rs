@@ -1,6 +1,7 @@
 //! What is measured, and the order of the samples.
 
 use super::peers::{Kind, Peer};
+use super::pulled::Sort;
 use super::setup::{Setup, Wanted};
 use super::table::{Row, Unit, print};
 use super::{Options, directory};
@@ -16,6 +17,8 @@ pub(super) enum Measure {
     Exec,
     /// `pull` of the 718 MB image.
     Pull,
+    /// Images of other kinds, `load`, `save`, and the memory of a pull.
+    Images,
     /// PSS of what stays behind a detached container.
     Memory,
     /// `stop` of a PID 1 that has no handler for SIGTERM.
@@ -32,13 +35,14 @@ pub(super) enum Measure {
 const MANY: usize = 100;
 
 impl Measure {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Run,
         Self::Exec,
         Self::Memory,
         Self::Stop,
         Self::Many,
         Self::Pull,
+        Self::Images,
         Self::Oci,
         Self::Size,
     ];
@@ -48,6 +52,7 @@ impl Measure {
             Self::Run => "run",
             Self::Exec => "exec",
             Self::Pull => "pull",
+            Self::Images => "images",
             Self::Memory => "memory",
             Self::Stop => "stop",
             Self::Many => "many",
@@ -60,7 +65,7 @@ impl Measure {
     const fn runs(self) -> usize {
         match self {
             Self::Run | Self::Exec => 20,
-            Self::Pull | Self::Stop => 3,
+            Self::Pull | Self::Images | Self::Stop => 3,
             Self::Memory => 5,
             Self::Oci => 50,
             Self::Many | Self::Size => 1,
@@ -72,11 +77,21 @@ impl Measure {
             Self::Run => "run --rm --network none IMAGE true",
             Self::Exec => "exec CONTAINER true",
             Self::Pull => "pull, 4 gzip layers, 718 MB unpacked",
+            Self::Images => "images of several kinds",
             Self::Memory => "memory per running container (PSS)",
             Self::Stop => "stop of a PID 1 without a handler",
             Self::Many => "100 detached containers, 8 at a time",
             Self::Oci => "OCI runtimes on one bundle",
             Self::Size => "size of the program",
+        }
+    }
+
+    /// The images that it pulls.
+    pub(super) const fn pulls(self) -> &'static [Sort] {
+        match self {
+            Self::Pull => &[Sort::Big],
+            Self::Images => &Sort::ALL,
+            _ => &[],
         }
     }
 
@@ -96,7 +111,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
             .measures
             .iter()
             .any(|m| !matches!(m, Measure::Oci | Measure::Size)),
-        big_image: has(Measure::Pull),
+        pulled: options
+            .measures
+            .iter()
+            .flat_map(|m| m.pulls())
+            .copied()
+            .collect(),
         runtimes: has(Measure::Run) || has(Measure::Oci),
     };
     let mut setup = Setup::new(&wanted)?;
@@ -118,6 +138,7 @@ fn rows_of(measure: Measure, setup: &mut Setup, runs: Option<usize>) -> Result<V
         Measure::Size => Ok(vec![size()?]),
         Measure::Many => many(setup),
         Measure::Oci => oci(setup, runs.unwrap_or(measure.runs())),
+        Measure::Images => super::images::rows(setup, runs.unwrap_or(measure.runs())),
         _ => Ok(vec![interleaved(
             measure,
             setup,
@@ -135,7 +156,7 @@ fn interleaved(measure: Measure, setup: &mut Setup, runs: usize) -> Result<Row> 
     let mut row = Row::new(measure.title(), unit, setup.peers.len());
     let target = Target {
         image: setup.image.clone(),
-        big: setup.big.clone(),
+        big: format!("{}/big", setup.repository),
         bundle: setup.bundle.to_string_lossy().into_owned(),
     };
     let mut peers: Vec<(usize, &mut Peer)> = setup
@@ -223,7 +244,7 @@ fn sample(measure: Measure, peer: &mut Peer, target: &Target, round: usize) -> R
             peer.must(&["rm", "-f", NAME])?;
             Ok(took.as_secs_f64())
         }
-        Measure::Many | Measure::Oci | Measure::Size => Ok(0.0),
+        Measure::Many | Measure::Images | Measure::Oci | Measure::Size => Ok(0.0),
     }
 }
 

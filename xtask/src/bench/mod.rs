@@ -9,10 +9,11 @@
 //! machine is used, none is left, no port of the machine is touched. Samples are interleaved, so that
 //! whatever else the machine does meets all alike; the median is printed.
 
-mod big_image;
+mod images;
 mod measures;
 mod oci;
 mod peers;
+mod pulled;
 mod setup;
 mod table;
 mod worker;
@@ -76,8 +77,8 @@ fn enclosed(args: &[String], options: &Options) -> Result<()> {
         bail!("containers, daemons and namespaces: run this as root");
     }
     dist::run()?;
-    if options.measures.contains(&Measure::Pull) {
-        big_image::make(&directory().join("big"))?;
+    for sort in options.measures.iter().flat_map(|measure| measure.pulls()) {
+        pulled::make(*sort, &kept())?;
     }
     let status = Command::new("/usr/bin/unshare")
         .args([
@@ -105,6 +106,11 @@ fn enclosed(args: &[String], options: &Options) -> Result<()> {
 /// Where the measured engines have their roots, and the big image is kept between runs.
 fn directory() -> PathBuf {
     target().join("bench")
+}
+
+/// Where the images to pull are kept between runs.
+fn kept() -> PathBuf {
+    directory().join("images")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::peers::Peer;
 use super::table::{Row, Unit};
+use super::worker::Done;
 use anyhow::{Context, Result};
 
 /// The container that is entered.
@@ -61,18 +62,26 @@ fn life(peer: &mut Peer, bundle: &str, round: usize) -> Result<[f64; 4]> {
     Ok([create + start + delete, create, start, delete])
 }
 
-/// Bytes of the largest resident set that `create` had, as GNU time reports it (getrusage(2)), which is small
-/// itself. (busybox's counts kilobytes as pages.)
+/// Bytes of the largest resident set that `create` had.
 fn peak(peer: &mut Peer, bundle: &str) -> Result<f64> {
-    let mut line: Vec<String> = ["/usr/bin/time", "-f", "peak %M"]
-        .map(str::to_owned)
-        .to_vec();
-    line.extend(peer.line(&["create", "--bundle", bundle, "bench-peak"]));
+    let line = measured(peer.line(&["create", "--bundle", bundle, "bench-peak"]));
     let done = peer.must_all(&[line], 1)?;
     peer.must(&["delete", "--force", "bench-peak"])?;
+    peak_of(peer.name, &done)
+}
+
+/// A command whose largest resident set is reported, by GNU time (getrusage(2)), which is small itself. (busybox's
+/// counts kilobytes as pages.)
+pub(super) fn measured(command: Vec<String>) -> Vec<String> {
+    let time = ["/usr/bin/time", "-f", "peak %M"].map(str::to_owned);
+    time.into_iter().chain(command).collect()
+}
+
+/// What [`measured`] reported, in bytes.
+pub(super) fn peak_of(name: &str, done: &Done) -> Result<f64> {
     let kib = done
         .err
         .lines()
         .find_map(|line| line.strip_prefix("peak ")?.trim().parse::<f64>().ok());
-    Ok(kib.with_context(|| format!("{}: no peak in {:?}", peer.name, done.err))? * 1024.0)
+    Ok(kib.with_context(|| format!("{name}: no peak in {:?}", done.err))? * 1024.0)
 }

@@ -148,6 +148,11 @@ impl Peer {
         Ok(done)
     }
 
+    /// Runs commands, which may fail.
+    pub(super) fn try_all(&mut self, lines: &[Vec<String>], parallel: usize) -> Result<Done> {
+        self.worker.run(lines, parallel)
+    }
+
     /// The time of one command that must succeed.
     pub(super) fn time(&mut self, args: &[&str]) -> Result<Duration> {
         Ok(self.must(args)?.took)

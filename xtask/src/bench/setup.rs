@@ -1,11 +1,12 @@
 //! Everything that has to run while it is measured: a registry, Docker's daemon, the peers.
 
 use super::peers::{Kind, Peer, installed};
-use super::{big_image, directory};
+use super::{directory, kept, pulled};
 use crate::target;
 use anyhow::{Context, Result, bail};
 use barque_testkit::image::{Image, Layer};
 use barque_testkit::{Compression, Dialect, Registry};
+use pulled::Sort;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Wanted {
     /// Docker and Podman.
     pub(super) engines: bool,
-    /// The image of 718 MB in the registry.
-    pub(super) big_image: bool,
+    /// Images in the registry, to be pulled.
+    pub(super) pulled: Vec<Sort>,
     /// OCI runtimes and sandboxes.
     pub(super) runtimes: bool,
 }
@@ -28,8 +29,8 @@ pub(super) struct Setup {
     pub(super) skipped: Vec<&'static str>,
     /// The small image, in every engine.
     pub(super) image: String,
-    /// The big one, in the registry only.
-    pub(super) big: String,
+    /// Where the others are, in the registry only: `HOST/bench/NAME:latest`.
+    pub(super) repository: String,
     /// An OCI bundle (and its root) with the small image's files, running `true`.
     pub(super) bundle: PathBuf,
     /// The same, sleeping.
@@ -62,19 +63,15 @@ impl Setup {
             Compression::Gzip,
             Dialect::Docker,
         );
-        let big = registry.name("bench/big:latest");
-        if wanted.big_image {
-            registry.push_wire(
-                "bench/big",
-                "latest",
-                &big_image::wire(&directory().join("big"))?,
-            );
+        for sort in &wanted.pulled {
+            let wire = pulled::wire(*sort, &kept())?;
+            registry.push_wire(&format!("bench/{}", sort.name()), "latest", &wire);
         }
         let mut setup = Self {
             peers: vec![Peer::barque(&target().join("dist/barque"), &work)?],
             skipped: Vec::new(),
             image,
-            big,
+            repository: registry.name("bench"),
             bundle: work.join("bundle"),
             sleeper: work.join("sleeper"),
             own_runtime: Peer::own_runtime(&target().join("dist/barque"), &work)?,
