@@ -122,16 +122,19 @@ fn archives(setup: &mut Setup, runs: usize, image: &str) -> Result<Vec<Row>> {
         for _ in 0..runs {
             let _ = std::fs::remove_file(&file);
             rustix::fs::sync();
-            saved.add(
-                column,
-                peer.time(&["save", "-o", &file, image])?.as_secs_f64(),
-            );
+            let line = peer.line(&["save", "-o", &file, image]);
+            let done = peer.try_all(&[line], 1)?;
+            if done.code != 0 {
+                eprintln!("  {}: cannot save: {}", peer.name, done.err.trim());
+                break;
+            }
+            saved.add(column, done.took.as_secs_f64());
             peer.must(&["rmi", "-f", image])?;
             rustix::fs::sync();
             loaded.add(column, peer.time(&["load", "-i", &file])?.as_secs_f64());
         }
         peer.must(&["rmi", "-f", image])?;
-        std::fs::remove_file(&file)?;
+        let _ = std::fs::remove_file(&file);
     }
     Ok(vec![saved, loaded])
 }
